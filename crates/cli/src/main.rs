@@ -1,0 +1,2 @@
+//! The `mortis` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Machine instructions as text and as data.

@@ -1,0 +1,1 @@
+//! Every kernel dump format as one physical memory.

@@ -1,0 +1,1 @@
+//! The commands of Mortis: parsing, running and rendering.

@@ -1,0 +1,1 @@
+//! ORC, CFI and frame-pointer unwinding over any virtual memory.

@@ -1,0 +1,1 @@
+//! Real kernels, crashed in chosen ways, and where their dumps lie.

@@ -1,0 +1,2 @@
+//! Developer commands of Mortis.
+fn main() {}
