@@ -4,6 +4,16 @@
 //! rest of Mortis sees; a [`TypeSource`] decodes them one at a time, on demand, and keeps what it
 //! decoded. A [`TypeId`] is opaque: it means something only to the [`TypeSource`] it came from.
 
+mod layout;
+mod member;
+mod set;
+mod spelling;
+
+pub use layout::{element_type, size_of, strip, strip_qualifiers};
+pub use member::{FoundMember, MemberError, find_member};
+pub use set::TypeSet;
+pub use spelling::{declarator, type_name};
+
 use std::sync::Arc;
 
 /// Names one type within the [`TypeSource`] that gave it out.
@@ -28,6 +38,16 @@ pub enum Namespace {
     Typedef,
     /// A base type, spelled as the compiler does: `long unsigned int`.
     Base,
+}
+
+impl Namespace {
+    /// That of a struct's or a union's tag.
+    pub const fn of_compound(kind: CompoundKind) -> Self {
+        match kind {
+            CompoundKind::Struct => Namespace::Struct,
+            CompoundKind::Union => Namespace::Union,
+        }
+    }
 }
 
 /// How the bits of an integer are to be shown.
@@ -180,6 +200,12 @@ pub enum TypeError {
     /// The id is not one of this source's.
     #[error("no type with id {0:#x}")]
     UnknownId(u64),
+    /// A chain of typedefs and qualifiers that does not end, or types that hold themselves.
+    #[error("type {0:#x} has no end")]
+    Endless(u64),
+    /// The size of the type is not known: it is only declared, or is a function.
+    #[error("{0} has no size")]
+    NoSize(String),
     /// The description is damaged.
     #[error("damaged type description at {section} offset {offset:#x}: {what}")]
     Damaged {
