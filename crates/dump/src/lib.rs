@@ -1,1 +1,45 @@
-//! Every kernel dump format as one physical memory.
+//! Every kernel dump format as one [`PhysicalMemory`], with the notes, registers and VMCOREINFO
+//! that came along.
+//!
+//! [`Dump::open`] reads headers and notes only; a page is found, read and decompressed when
+//! somebody asks for it. A format is a module that turns a [`Source`] (a file, or bytes in memory)
+//! into a [`PhysicalMemory`] and what its headers say: [`elf`](Format::ElfCore) and
+//! [`kdump`](Format::Kdump) today.
+//!
+//! # What a page that is not there means
+//! * A page that the machine had and that the collector left out is [`Excluded`]. Its bytes are
+//!   never made up, also not as zeroes. In kdump files that is exact: makedumpfile stores a page
+//!   of zeroes as a page (all of them share one data block). In ELF files written by
+//!   `makedumpfile -E` it is what `p_memsz` covers beyond `p_filesz`: runs of 256 or more pages
+//!   that were filtered *or* were zero (`-d 1`); the file does not tell which, nor the level, so
+//!   Mortis says excluded where other readers show zeroes. Shorter runs are in the file for real.
+//! * A page that the file should hold and is too short for, or that an incomplete dump gave up on,
+//!   is [`Truncated`].
+//! * A page whose data is there and does not decompress to a page is [`Unreadable`].
+//! * Everything else is [`Unmapped`]: the machine had no such memory.
+//!
+//! [`PhysicalMemory`]: mortis_memory::PhysicalMemory
+//! [`Excluded`]: mortis_memory::Unavailable::Excluded
+//! [`Truncated`]: mortis_memory::Unavailable::Truncated
+//! [`Unreadable`]: mortis_memory::Unavailable::Unreadable
+//! [`Unmapped`]: mortis_memory::Unavailable::Unmapped
+
+mod cache;
+mod codec;
+mod dump;
+mod elf;
+mod field;
+mod format;
+mod kdump;
+mod notes;
+mod sniff;
+mod source;
+mod vmcoreinfo;
+
+pub use dump::{Dump, OpenError, OpenOptions, PageCounts};
+pub use format::{Compression, Format, Machine, Timestamp, Utsname};
+pub use kdump::HeaderError;
+pub use notes::{Note, Notes, QemuCpu, QemuSegment};
+pub use sniff::{FileKind, Foreign, sniff, sniff_source};
+pub use source::{FileSource, Source};
+pub use vmcoreinfo::Vmcoreinfo;

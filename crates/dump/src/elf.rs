@@ -1,0 +1,243 @@
+//! ELF64 vmcores: copies of `/proc/vmcore`, `makedumpfile -E`, QEMU's `dump-guest-memory`.
+
+use crate::cache::CachedSource;
+use crate::field::{u16_at, u32_at, u64_at};
+use crate::format::Machine;
+use crate::source::{Source, read_up_to};
+use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavailable};
+use std::sync::Arc;
+
+pub(crate) const MAGIC: &[u8] = b"\x7fELF";
+pub(crate) const HEADER_SIZE: usize = 64;
+pub(crate) const ELFCLASS64: u8 = 2;
+pub(crate) const ELFDATA2LSB: u8 = 1;
+pub(crate) const ET_CORE: u16 = 4;
+
+const PROGRAM_HEADER_SIZE: u64 = 56;
+const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
+/// `e_phnum` when there are too many to fit: the number is in section header 0's `sh_info`.
+const PN_XNUM: u16 = 0xffff;
+const SECTION_INFO: u64 = 44;
+/// makedumpfile sets this in `e_flags` when it ran out of space (`DUMP_ELF_INCOMPLETE`).
+const INCOMPLETE: u32 = 1;
+/// `p_paddr` of segments that are no physical memory, and `p_offset` of those that QEMU could not
+/// find in RAM.
+const NOWHERE: u64 = u64::MAX;
+/// A note a possible CPU: the largest machines have a few megabytes.
+const MAX_NOTES: u64 = 16 << 20;
+
+/// What the headers of an ELF core say.
+pub(crate) struct ElfCore {
+    pub(crate) machine: Machine,
+    pub(crate) incomplete: bool,
+    pub(crate) notes: Vec<u8>,
+    /// Bytes of the file, disjoint and ascending.
+    present: Vec<Segment>,
+    /// Left out on purpose, disjoint and ascending; may overlap `present`, which goes first.
+    excluded: Vec<Segment>,
+    /// Where the last segment that the headers announce ends in the file.
+    announced_end: u64,
+}
+
+/// Physical memory from `start` to `end`, and where it is in the file.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    start: u64,
+    end: u64,
+    offset: u64,
+}
+
+impl ElfCore {
+    /// Reads the headers and notes. `None` if they do not fit the file at all.
+    pub(crate) fn parse(source: &dyn Source) -> Option<Self> {
+        let header = read_up_to(source, 0, HEADER_SIZE as u64);
+        let machine = match u16_at(&header, 18)? {
+            62 => Machine::X86_64,
+            183 => Machine::Aarch64,
+            other => Machine::Other(format!("ELF machine {other}")),
+        };
+        let table = u64_at(&header, 32)?;
+        let entry_size = u64::from(u16_at(&header, 54)?);
+        let count = match u16_at(&header, 56)? {
+            PN_XNUM => {
+                let section_table = u64_at(&header, 40)?;
+                let info = read_up_to(source, section_table.checked_add(SECTION_INFO)?, 4);
+                u64::from(u32_at(&info, 0)?)
+            }
+            count => u64::from(count),
+        };
+        if entry_size < PROGRAM_HEADER_SIZE {
+            return None;
+        }
+        let mut core = Self {
+            machine,
+            incomplete: u32_at(&header, 48)? & INCOMPLETE != 0,
+            notes: Vec::new(),
+            present: Vec::new(),
+            excluded: Vec::new(),
+            announced_end: 0,
+        };
+        let headers = read_up_to(source, table, count.checked_mul(entry_size)?);
+        for header in headers.chunks_exact(entry_size as usize) {
+            core.program_header(source, header)?;
+        }
+        core.present = disjoint(core.present);
+        core.excluded = disjoint(core.excluded);
+        Some(core)
+    }
+
+    fn program_header(&mut self, source: &dyn Source, header: &[u8]) -> Option<()> {
+        let offset = u64_at(header, 8)?;
+        let address = u64_at(header, 24)?;
+        let file_size = u64_at(header, 32)?;
+        let memory_size = u64_at(header, 40)?;
+        match u32_at(header, 0)? {
+            PT_NOTE => {
+                self.announced_end = self.announced_end.max(offset.saturating_add(file_size));
+                let room = MAX_NOTES.saturating_sub(self.notes.len() as u64);
+                self.notes.extend(read_up_to(source, offset, file_size.min(room)));
+            }
+            // QEMU's paging dumps map memory that is no RAM with p_offset -1.
+            PT_LOAD if address != NOWHERE && !(offset == NOWHERE && file_size == 0) => {
+                let file_size = file_size.min(memory_size.max(file_size));
+                let end = address.saturating_add(file_size);
+                if file_size > 0 {
+                    self.announced_end = self.announced_end.max(offset.saturating_add(file_size));
+                    self.present.push(Segment { start: address, end, offset });
+                }
+                let memory_end = address.saturating_add(memory_size);
+                if memory_end > end {
+                    self.excluded.push(Segment { start: end, end: memory_end, offset: 0 });
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.excluded.is_empty()
+    }
+
+    pub(crate) fn has_memory(&self) -> bool {
+        !self.present.is_empty() || !self.excluded.is_empty()
+    }
+
+    /// Whether the file ends before what its headers announce.
+    pub(crate) fn is_truncated(&self, len: u64) -> bool {
+        self.announced_end > len
+    }
+
+    pub(crate) fn into_memory(
+        self,
+        source: Arc<dyn Source>,
+        page_size: u64,
+        cache_bytes: usize,
+    ) -> ElfMemory {
+        ElfMemory {
+            source: CachedSource::new(source, cache_bytes),
+            present: self.present,
+            excluded: self.excluded,
+            page_size,
+        }
+    }
+}
+
+/// Sorts segments and cuts from each what an earlier one covers. `/proc/vmcore` has the kernel's
+/// own image twice, at its text mapping and in the direct map; the bytes are the same.
+fn disjoint(mut segments: Vec<Segment>) -> Vec<Segment> {
+    segments.sort_by_key(|segment| (segment.start, segment.end));
+    let mut covered = 0;
+    segments.retain_mut(|segment| {
+        let cut = covered.max(segment.start) - segment.start;
+        segment.start += cut;
+        segment.offset = segment.offset.saturating_add(cut);
+        covered = covered.max(segment.end);
+        segment.start < segment.end
+    });
+    segments
+}
+
+/// The physical memory of an ELF core.
+pub(crate) struct ElfMemory {
+    source: CachedSource,
+    present: Vec<Segment>,
+    excluded: Vec<Segment>,
+    page_size: u64,
+}
+
+impl ElfMemory {
+    fn find(segments: &[Segment], address: u64) -> Option<&Segment> {
+        let after = segments.partition_point(|segment| segment.start <= address);
+        segments.get(after.checked_sub(1)?).filter(|segment| address < segment.end)
+    }
+
+    fn locate(&self, address: u64) -> Result<&Segment, Unavailable> {
+        match Self::find(&self.present, address) {
+            Some(segment) => Ok(segment),
+            None if Self::find(&self.excluded, address).is_some() => Err(Unavailable::Excluded),
+            None => Err(Unavailable::Unmapped),
+        }
+    }
+
+    /// Bytes that the dump speaks of, and those of them that it holds.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let sum = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
+            ranges.fold(0u64, |sum, (start, end)| sum.saturating_add(end - start))
+        };
+        (
+            sum(&mut self.ranges().iter().map(|range| (range.start.0, range.end.0))),
+            sum(&mut self.present.iter().map(|segment| (segment.start, segment.end))),
+        )
+    }
+}
+
+impl PhysicalMemory for ElfMemory {
+    fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            let Some(at) = address.0.checked_add(filled as u64) else {
+                return Err(ReadError::new(PhysAddr(u64::MAX), Unavailable::Unmapped));
+            };
+            let segment = self.locate(at).map_err(|why| ReadError::new(PhysAddr(at), why))?;
+            let len =
+                usize::try_from(segment.end - at).unwrap_or(usize::MAX).min(buf.len() - filled);
+            let offset = segment.offset.saturating_add(at - segment.start);
+            self.source.read(offset, &mut buf[filled..filled + len]).map_err(|short| {
+                ReadError::new(PhysAddr(at.saturating_add(short.filled as u64)), short.why)
+            })?;
+            filled += len;
+        }
+        Ok(())
+    }
+
+    fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    fn probe(&self, address: PhysAddr) -> Result<(), ReadError> {
+        let error = |why| ReadError::new(address, why);
+        let segment = self.locate(address.0).map_err(error)?;
+        let offset = segment.offset.saturating_add(address.0 - segment.start);
+        if offset < self.source.len() { Ok(()) } else { Err(error(Unavailable::Truncated)) }
+    }
+
+    fn ranges(&self) -> Vec<PhysicalRange> {
+        let mut all: Vec<Segment> = self.present.iter().chain(&self.excluded).copied().collect();
+        all.sort_by_key(|segment| segment.start);
+        let mut ranges: Vec<PhysicalRange> = Vec::new();
+        for segment in all {
+            match ranges.last_mut() {
+                Some(last) if segment.start <= last.end.0 => {
+                    last.end.0 = last.end.0.max(segment.end);
+                }
+                _ => ranges.push(PhysicalRange {
+                    start: PhysAddr(segment.start),
+                    end: PhysAddr(segment.end),
+                }),
+            }
+        }
+        ranges
+    }
+}

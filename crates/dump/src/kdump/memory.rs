@@ -1,0 +1,233 @@
+//! Pages of a kdump-compressed dump.
+
+use super::bitmap::Bitmap;
+use super::header::Header;
+use crate::cache::{BlockCache, CachedSource};
+use crate::codec::Codec;
+use crate::field::{u32_at, u64_at};
+use crate::source::{Source, read_exact};
+use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavailable};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// `struct page_desc`: where a page's data is.
+const DESCRIPTOR_SIZE: u64 = 24;
+/// The part of the cache that bitmaps and descriptors get: one part in this many.
+const INDEX_SHARE: usize = 8;
+/// A read of so many pages is a scan; it does not push out what others work with.
+const SCAN_PAGES: usize = 16;
+/// Descriptors that are looked at to see whether the file is whole.
+const LAST_DESCRIPTORS: u64 = 4096;
+
+/// The physical memory of a kdump-compressed dump.
+pub(crate) struct KdumpMemory {
+    /// Bitmaps and descriptors.
+    index: CachedSource,
+    pages: BlockCache,
+    existing: Bitmap,
+    dumped: Bitmap,
+    descriptors: u64,
+    page_size: u64,
+    max_mapnr: u64,
+    /// Pages that this file holds, of a split set, and the rank of the first of them.
+    split: Option<(u64, u64)>,
+}
+
+/// Where the data of one page is, and how it is stored.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    offset: u64,
+    size: usize,
+    codec: Option<Codec>,
+}
+
+thread_local! {
+    /// The compressed bytes of the page at hand.
+    static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The block that the last insertion into the cache pushed out.
+    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl KdumpMemory {
+    pub(crate) fn new(source: Arc<dyn Source>, header: &Header, cache_bytes: usize) -> Self {
+        let page_size = u64::from(header.block_size);
+        let index_bytes = cache_bytes / INDEX_SHARE;
+        Self {
+            index: CachedSource::new(source, index_bytes),
+            pages: BlockCache::new(cache_bytes - index_bytes, header.block_size as usize),
+            existing: Bitmap::new(header.bitmap1, header.max_mapnr),
+            dumped: Bitmap::new(header.bitmap2, header.max_mapnr),
+            descriptors: header.descriptors,
+            page_size,
+            max_mapnr: header.max_mapnr,
+            split: header.split,
+        }
+    }
+
+    /// Pages that the machine had, and those of them that are in the dump.
+    pub(crate) fn page_counts(&self) -> (u64, u64) {
+        (self.existing.count(&self.index), self.dumped.count(&self.index))
+    }
+
+    /// Whether the file ends before the data of the last pages that it should hold.
+    pub(crate) fn is_truncated(&self) -> bool {
+        let (first, last) = match self.split {
+            Some((start, end)) => (
+                self.dumped.rank_of_position(&self.index, start),
+                self.dumped.rank_of_position(&self.index, end),
+            ),
+            None => (0, self.dumped.count(&self.index)),
+        };
+        let count = last.saturating_sub(first);
+        // Data follow in page order, but pages of zeroes share one block at the start.
+        (count.saturating_sub(LAST_DESCRIPTORS)..count)
+            .any(|index| matches!(self.stored(index), Err(Unavailable::Truncated)))
+    }
+
+    fn locate(&self, pfn: u64) -> Result<Stored, Unavailable> {
+        if pfn >= self.max_mapnr {
+            return Err(Unavailable::Unmapped);
+        }
+        let Some(rank) = self.dumped.rank(&self.index, pfn)? else {
+            return Err(match self.existing.contains(&self.index, pfn)? {
+                true => Unavailable::Excluded,
+                false => Unavailable::Unmapped,
+            });
+        };
+        let first = match self.split {
+            Some((start, end)) if (start..end).contains(&pfn) => {
+                self.dumped.rank_of_position(&self.index, start)
+            }
+            // The page is in another file of the set.
+            Some(_) => return Err(Unavailable::Truncated),
+            None => 0,
+        };
+        self.stored(rank.saturating_sub(first))
+    }
+
+    /// The descriptor with number `index`, checked against the file.
+    fn stored(&self, index: u64) -> Result<Stored, Unavailable> {
+        let at = index
+            .checked_mul(DESCRIPTOR_SIZE)
+            .and_then(|at| self.descriptors.checked_add(at))
+            .ok_or(Unavailable::Truncated)?;
+        let mut descriptor = [0; DESCRIPTOR_SIZE as usize];
+        self.index.read(at, &mut descriptor).map_err(|short| short.why)?;
+        let offset = u64_at(&descriptor, 0).ok_or(Unavailable::Unreadable)?;
+        let size = u32_at(&descriptor, 8).ok_or(Unavailable::Unreadable)?;
+        let flags = u32_at(&descriptor, 12).ok_or(Unavailable::Unreadable)?;
+        // makedumpfile leaves descriptors empty that it could not write any more.
+        if offset == 0 {
+            return Err(Unavailable::Truncated);
+        }
+        let codec = match flags {
+            0 => None,
+            0x1 => Some(Codec::Zlib),
+            0x2 => Some(Codec::Lzo),
+            0x4 => Some(Codec::Snappy),
+            0x20 => Some(Codec::Zstd),
+            _ => return Err(Unavailable::Unreadable),
+        };
+        // A page that does not shrink is stored as it is, so none is larger than a page.
+        let size_fits = match codec {
+            None => u64::from(size) == self.page_size,
+            Some(_) => u64::from(size) <= self.page_size,
+        };
+        if !size_fits {
+            return Err(Unavailable::Unreadable);
+        }
+        match offset.checked_add(u64::from(size)) {
+            Some(end) if end <= self.index.len() => {
+                Ok(Stored { offset, size: size as usize, codec })
+            }
+            _ => Err(Unavailable::Truncated),
+        }
+    }
+
+    /// Reads and decompresses a page.
+    fn load(&self, stored: Stored, page: &mut [u8]) -> Result<(), Unavailable> {
+        let source = self.index.source();
+        let Some(codec) = stored.codec else {
+            return read_exact(source, stored.offset, page).map_err(|short| short.why);
+        };
+        COMPRESSED.with_borrow_mut(|data| {
+            data.resize(stored.size, 0);
+            read_exact(source, stored.offset, data).map_err(|short| short.why)?;
+            codec.decompress(data, page).map_err(|_| Unavailable::Unreadable)
+        })
+    }
+
+    /// Copies the bytes of one page from `skip` on.
+    fn read_within_page(
+        &self,
+        pfn: u64,
+        skip: usize,
+        piece: &mut [u8],
+        scan: bool,
+    ) -> Result<(), Unavailable> {
+        if let Some(copied) = self.pages.with(pfn, |page| copy_from(page, skip, piece)) {
+            return copied;
+        }
+        let stored = self.locate(pfn)?;
+        let page_size = self.page_size as usize;
+        if scan && piece.len() == page_size {
+            return self.load(stored, piece);
+        }
+        let mut page = SPARE.take();
+        page.resize(page_size, 0);
+        if let Err(why) = self.load(stored, &mut page) {
+            SPARE.set(page);
+            return Err(why);
+        }
+        let copied = copy_from(&page, skip, piece);
+        if let Some(spare) = self.pages.insert(pfn, page) {
+            SPARE.set(spare);
+        }
+        copied
+    }
+}
+
+fn copy_from(page: &[u8], skip: usize, piece: &mut [u8]) -> Result<(), Unavailable> {
+    let there = page.get(skip..).and_then(|rest| rest.get(..piece.len()));
+    piece.copy_from_slice(there.ok_or(Unavailable::Unreadable)?);
+    Ok(())
+}
+
+impl PhysicalMemory for KdumpMemory {
+    fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let scan = buf.len() >= SCAN_PAGES * self.page_size as usize;
+        let mut at = address.0;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let skip = at % self.page_size;
+            let len = usize::try_from(self.page_size - skip).unwrap_or(usize::MAX).min(rest.len());
+            let (piece, behind) = rest.split_at_mut(len);
+            self.read_within_page(at / self.page_size, skip as usize, piece, scan)
+                .map_err(|why| ReadError::new(PhysAddr(at), why))?;
+            rest = behind;
+            at = match at.checked_add(len as u64) {
+                Some(at) => at,
+                None if rest.is_empty() => return Ok(()),
+                None => return Err(ReadError::new(PhysAddr(at), Unavailable::Unmapped)),
+            };
+        }
+        Ok(())
+    }
+
+    fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    fn probe(&self, address: PhysAddr) -> Result<(), ReadError> {
+        let pfn = address.0 / self.page_size;
+        self.locate(pfn).map(|_| ()).map_err(|why| ReadError::new(address, why))
+    }
+
+    fn ranges(&self) -> Vec<PhysicalRange> {
+        let address = |pfn: u64| PhysAddr(pfn.saturating_mul(self.page_size));
+        let runs = self.existing.runs(&self.index);
+        runs.into_iter()
+            .map(|(start, end)| PhysicalRange { start: address(start), end: address(end) })
+            .collect()
+    }
+}

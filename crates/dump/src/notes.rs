@@ -1,0 +1,180 @@
+//! ELF notes as vmcores carry them: registers (NT_PRSTATUS, QEMU's CPU state) and VMCOREINFO.
+
+use crate::field::{u32_at, u64_at};
+use mortis_memory::{CpuRegisters, X86_64Registers};
+
+/// `NT_PRSTATUS` (include/uapi/linux/elf.h).
+const NT_PRSTATUS: u32 = 1;
+/// Offset of `pr_pid` in x86_64's `struct elf_prstatus` (include/linux/elfcore.h).
+const PRSTATUS_PID: usize = 32;
+/// Offset of `pr_reg` in the same.
+const PRSTATUS_REGISTERS: usize = 112;
+/// No machine has more CPUs than this; a note area that claims more is damaged.
+const MAX_CPUS: usize = 65536;
+
+/// One ELF note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note<'a> {
+    /// The owner's name, without its NUL.
+    pub name: &'a [u8],
+    /// `n_type`.
+    pub kind: u32,
+    /// The content.
+    pub desc: &'a [u8],
+}
+
+/// The notes of a PT_NOTE area, in order. Ends at the first that does not fit its area.
+#[derive(Clone, Debug)]
+pub struct Notes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Notes<'a> {
+    /// Reads the notes in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+}
+
+impl<'a> Iterator for Notes<'a> {
+    type Item = Note<'a>;
+
+    fn next(&mut self) -> Option<Note<'a>> {
+        let name_len = u32_at(self.rest, 0)? as usize;
+        let desc_len = u32_at(self.rest, 4)? as usize;
+        let kind = u32_at(self.rest, 8)?;
+        // The kernel ends a CPU's note buffer with a header of zeroes
+        // (kernel/crash_core.c: final_note), and /proc/vmcore leaves those between areas out.
+        if name_len == 0 && desc_len == 0 && kind == 0 {
+            return None;
+        }
+        let name_end = 12usize.checked_add(name_len)?;
+        let desc_start = name_end.checked_next_multiple_of(4)?;
+        let desc_end = desc_start.checked_add(desc_len)?;
+        let name = self.rest.get(12..name_end)?;
+        let desc = self.rest.get(desc_start..desc_end)?;
+        self.rest = self.rest.get(desc_end.checked_next_multiple_of(4)?..).unwrap_or_default();
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        Some(Note { name, kind, desc })
+    }
+}
+
+/// A segment register or descriptor table of a [`QemuCpu`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct QemuSegment {
+    pub selector: u32,
+    pub limit: u32,
+    pub flags: u32,
+    pub base: u64,
+}
+
+/// One CPU of an x86 guest as QEMU saved it: `QEMUCPUState`, version 1
+/// (QEMU target/i386/arch_dump.c). What `NT_PRSTATUS` lacks: control registers and tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct QemuCpu {
+    /// General registers; segment bases come from the descriptors below.
+    pub registers: X86_64Registers,
+    pub gdt: QemuSegment,
+    pub idt: QemuSegment,
+    /// CR0 to CR4.
+    pub cr: [u64; 5],
+    /// `MSR_KERNEL_GS_BASE`; older versions of QEMU do not save it.
+    pub kernel_gs_base: Option<u64>,
+}
+
+impl QemuCpu {
+    const VERSION: u32 = 1;
+    const REGISTERS: usize = 8;
+    const SEGMENTS: usize = 152;
+    const SEGMENT_SIZE: usize = 24;
+    const CONTROL: usize = 392;
+    const KERNEL_GS_BASE: usize = 432;
+
+    fn parse(desc: &[u8]) -> Option<Self> {
+        if u32_at(desc, 0)? != Self::VERSION {
+            return None;
+        }
+        let register = |index: usize| u64_at(desc, Self::REGISTERS + index * 8);
+        let segment = |index: usize| {
+            let at = Self::SEGMENTS + index * Self::SEGMENT_SIZE;
+            Some(QemuSegment {
+                selector: u32_at(desc, at)?,
+                limit: u32_at(desc, at + 4)?,
+                flags: u32_at(desc, at + 8)?,
+                base: u64_at(desc, at + 16)?,
+            })
+        };
+        let control = |index: usize| u64_at(desc, Self::CONTROL + index * 8);
+        let (cs, ds, es, fs, gs, ss) =
+            (segment(0)?, segment(1)?, segment(2)?, segment(3)?, segment(4)?, segment(5)?);
+        Some(Self {
+            registers: X86_64Registers {
+                rax: register(0)?,
+                rbx: register(1)?,
+                rcx: register(2)?,
+                rdx: register(3)?,
+                rsi: register(4)?,
+                rdi: register(5)?,
+                rsp: register(6)?,
+                rbp: register(7)?,
+                r8: register(8)?,
+                r9: register(9)?,
+                r10: register(10)?,
+                r11: register(11)?,
+                r12: register(12)?,
+                r13: register(13)?,
+                r14: register(14)?,
+                r15: register(15)?,
+                rip: register(16)?,
+                rflags: register(17)?,
+                cs: cs.selector.into(),
+                ds: ds.selector.into(),
+                es: es.selector.into(),
+                fs: fs.selector.into(),
+                gs: gs.selector.into(),
+                ss: ss.selector.into(),
+                fs_base: fs.base,
+                gs_base: gs.base,
+                orig_rax: 0,
+            },
+            gdt: segment(8)?,
+            idt: segment(9)?,
+            cr: [control(0)?, control(1)?, control(2)?, control(3)?, control(4)?],
+            kernel_gs_base: u64_at(desc, Self::KERNEL_GS_BASE),
+        })
+    }
+}
+
+/// The CPUs of `notes` by `NT_PRSTATUS`, in the order of the notes, x86_64's layout.
+pub(crate) fn prstatus_registers(notes: Notes<'_>) -> Vec<CpuRegisters> {
+    notes
+        .filter(|note| note.name == b"CORE" && note.kind == NT_PRSTATUS)
+        .take(MAX_CPUS)
+        .enumerate()
+        .filter_map(|(note_index, note)| {
+            let registers = note.desc.get(PRSTATUS_REGISTERS..)?;
+            let registers = registers.get(..X86_64Registers::USER_REGS_SIZE)?;
+            Some(CpuRegisters {
+                note_index,
+                pid: u32_at(note.desc, PRSTATUS_PID)?,
+                registers: X86_64Registers::from_user_regs(registers),
+            })
+        })
+        .collect()
+}
+
+/// The CPUs of `notes` by QEMU's own notes.
+pub(crate) fn qemu_cpus(notes: Notes<'_>) -> Vec<QemuCpu> {
+    notes
+        .filter(|note| note.name == b"QEMU")
+        .take(MAX_CPUS)
+        .filter_map(|note| QemuCpu::parse(note.desc))
+        .collect()
+}
+
+/// The text of the VMCOREINFO note.
+pub(crate) fn vmcoreinfo_text(notes: Notes<'_>) -> Option<&[u8]> {
+    notes.filter(|note| note.name == b"VMCOREINFO").map(|note| note.desc).next()
+}

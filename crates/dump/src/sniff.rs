@@ -1,0 +1,226 @@
+//! What a file is, by its first bytes, so that arguments may come in any order.
+
+use crate::elf;
+use crate::field::u16_at;
+use crate::kdump;
+use crate::source::{FileSource, Source, read_up_to};
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Enough for every signature below; the farthest is a boot image's.
+const HEAD: u64 = 1024;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A dump that [`Dump::open`](crate::Dump::open) reads: an ELF64 core.
+    ElfCore,
+    /// A dump that [`Dump::open`](crate::Dump::open) reads: kdump-compressed.
+    Kdump,
+    /// An ELF executable or shared object: a vmlinux, or a vmlinux's separate debug file.
+    ElfExecutable,
+    /// A relocatable ELF object: a kernel module (`.ko`) or its debug file.
+    ElfRelocatable,
+    /// A known kind of file that is none of these.
+    Foreign(Foreign),
+    /// Nothing known.
+    Unknown,
+}
+
+impl FileKind {
+    /// Whether [`Dump::open`](crate::Dump::open) reads such files.
+    pub const fn is_dump(self) -> bool {
+        matches!(self, FileKind::ElfCore | FileKind::Kdump)
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileKind::ElfCore => f.write_str("an ELF64 core"),
+            FileKind::Kdump => f.write_str("a kdump-compressed dump"),
+            FileKind::ElfExecutable => f.write_str("an ELF executable"),
+            FileKind::ElfRelocatable => f.write_str("a relocatable ELF object (kernel module)"),
+            FileKind::Foreign(foreign) => foreign.fmt(f),
+            FileKind::Unknown => f.write_str("no file format that mortis knows"),
+        }
+    }
+}
+
+macro_rules! foreign {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Kinds of files that are recognised and not read here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Foreign {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// What it is and, where there is one, the way to a file that can be read.
+        impl fmt::Display for Foreign {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Foreign::$name => $text,)*
+                })
+            }
+        }
+    };
+}
+
+foreign! {
+    /// Nothing at all.
+    Empty = "an empty file",
+    /// `makedumpfile -F`, or QEMU's `dump-guest-memory -z`.
+    Flattened = "a flattened kdump stream (makedumpfile -F, QEMU dump-guest-memory -z), not \
+        supported yet: `makedumpfile -R OUT < FILE` turns it into a dump",
+    /// `DISKDUMP`.
+    Diskdump = "a diskdump of the 2.4 and 2.6 kernels, not supported",
+    /// QEMU's migration stream.
+    QemuStream = "a QEMU migration stream (savevm, virsh dump without --memory-only), not \
+        supported yet",
+    /// `virsh save`.
+    LibvirtSave = "a libvirt save image, not supported yet",
+    /// A QEMU disk image.
+    Qcow2 = "a qcow2 disk image; a snapshot's memory inside it is not supported yet",
+    /// `.vmss` or `.vmsn`.
+    VmwareState = "a VMware suspend or snapshot state (vmss, vmsn), not supported yet",
+    /// Linux Kernel Crash Dump.
+    Lkcd = "an LKCD dump, not supported",
+    /// IBM Z stand-alone dump.
+    S390Dump = "an s390 stand-alone dump, not supported",
+    /// Fujitsu stand-alone dump.
+    Sadump = "a sadump stand-alone dump, not supported yet",
+    /// LiME.
+    Lime = "a LiME memory image, not supported yet",
+    /// AVML.
+    Avml = "an AVML memory image, not supported yet",
+    /// Windows, or QEMU's win-dmp.
+    WindowsDump = "a Windows crash dump",
+    /// Breakpad's and Windows' small user-space dump.
+    Minidump = "a minidump of a user process",
+    /// 32-bit ELF core.
+    Elf32Core = "an ELF32 core; only 64-bit machines are supported",
+    /// Another 32-bit ELF file.
+    Elf32 = "a 32-bit ELF file; only 64-bit machines are supported",
+    /// ELF of a big-endian machine.
+    ElfBigEndian = "a big-endian ELF file, not supported yet",
+    /// ELF of no usual type.
+    ElfOther = "an ELF file that is neither core, executable nor object",
+    /// bzImage.
+    BootImage = "a compressed kernel image (vmlinuz); the vmlinux with symbols is another file",
+    /// A compressed file, perhaps of a dump.
+    Gzip = "a gzip file: decompress it first",
+    /// A compressed file, perhaps of a dump.
+    Xz = "an xz file: decompress it first",
+    /// A compressed file, perhaps of a dump.
+    Zstd = "a zstd file: decompress it first",
+    /// A compressed file, perhaps of a dump.
+    Bzip2 = "a bzip2 file: decompress it first",
+    /// A compressed file, perhaps of a dump.
+    Lz4 = "an lz4 file: decompress it first",
+    /// A compressed file, perhaps of a dump.
+    Lzop = "an lzop file: decompress it first",
+    /// An archive.
+    Zip = "a zip archive: unpack it first",
+    /// An archive.
+    SevenZip = "a 7z archive: unpack it first",
+    /// An archive.
+    Tar = "a tar archive: unpack it first",
+    /// A Debian package, or another `ar` archive.
+    Ar = "an ar archive or Debian package: unpack it first",
+    /// An RPM package.
+    Rpm = "an RPM package: unpack it first",
+    /// Kernel log or the like.
+    Text = "a text file",
+    /// A copy that never got its data, or the first page of raw RAM.
+    Zeroes = "a file that starts with zeroes: an interrupted copy, or raw memory without headers",
+}
+
+/// Signatures at fixed places: offset, bytes, kind.
+const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
+    (0, b"makedumpfile\0\0\0\0", Foreign::Flattened),
+    (0, b"DISKDUMP", Foreign::Diskdump),
+    (0, b"QEVM", Foreign::QemuStream),
+    (0, b"LibvirtQemudSave", Foreign::LibvirtSave),
+    (0, b"LibvirtQemudPart", Foreign::LibvirtSave),
+    (0, b"QFI\xfb", Foreign::Qcow2),
+    (0, &0xbed0_bed0_u32.to_le_bytes(), Foreign::VmwareState),
+    (0, &0xbed2_bed2_u32.to_le_bytes(), Foreign::VmwareState),
+    (0, &0xbed3_bed3_u32.to_le_bytes(), Foreign::VmwareState),
+    (0, &0xbad1_bad1_u32.to_le_bytes(), Foreign::VmwareState),
+    (0, &0xbad2_bad2_u32.to_le_bytes(), Foreign::VmwareState),
+    (0, &0xa819_0173_618f_23ed_u64.to_le_bytes(), Foreign::Lkcd),
+    (0, &0xa819_0173_618f_23ed_u64.to_be_bytes(), Foreign::Lkcd),
+    (0, &0xa819_0173_618f_23fd_u64.to_be_bytes(), Foreign::S390Dump),
+    (0, b"sadump\0\0", Foreign::Sadump),
+    (0, b"EMiL", Foreign::Lime),
+    (0, b"AVML", Foreign::Avml),
+    (0, b"PAGEDU64", Foreign::WindowsDump),
+    (0, b"PAGEDUMP", Foreign::WindowsDump),
+    (0, b"MDMP", Foreign::Minidump),
+    (0x202, b"HdrS", Foreign::BootImage),
+    (0, b"\x1f\x8b", Foreign::Gzip),
+    (0, b"\xfd7zXZ\0", Foreign::Xz),
+    (0, b"\x28\xb5\x2f\xfd", Foreign::Zstd),
+    (0, b"BZh", Foreign::Bzip2),
+    (0, b"\x04\x22\x4d\x18", Foreign::Lz4),
+    (0, b"\x89LZO\0\r\n\x1a\n", Foreign::Lzop),
+    (0, b"PK\x03\x04", Foreign::Zip),
+    (0, b"7z\xbc\xaf\x27\x1c", Foreign::SevenZip),
+    (257, b"ustar", Foreign::Tar),
+    (0, b"!<arch>\n", Foreign::Ar),
+    (0, b"\xed\xab\xee\xdb", Foreign::Rpm),
+];
+
+/// Says what the file at `path` is.
+///
+/// # Errors
+/// When it cannot be opened or is a folder.
+pub fn sniff(path: &Path) -> io::Result<FileKind> {
+    Ok(sniff_source(&FileSource::open(path)?))
+}
+
+/// Says what a source is.
+pub fn sniff_source(source: &dyn Source) -> FileKind {
+    let head = read_up_to(source, 0, HEAD);
+    if head.starts_with(elf::MAGIC) {
+        return elf_kind(&head);
+    }
+    if head.starts_with(kdump::SIGNATURE) {
+        return FileKind::Kdump;
+    }
+    let matches = |&&(offset, bytes, _): &&(usize, &[u8], Foreign)| {
+        head.get(offset..).is_some_and(|rest| rest.starts_with(bytes))
+    };
+    if let Some((_, _, foreign)) = SIGNATURES.iter().find(matches) {
+        return FileKind::Foreign(*foreign);
+    }
+    let is_text = |&byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b | 0x20..=0x7e | 0x80..);
+    if head.is_empty() {
+        FileKind::Foreign(Foreign::Empty)
+    } else if head.iter().all(|&byte| byte == 0) {
+        FileKind::Foreign(Foreign::Zeroes)
+    } else if head.iter().all(is_text) && std::str::from_utf8(&head[..head.len().min(512)]).is_ok()
+    {
+        FileKind::Foreign(Foreign::Text)
+    } else {
+        FileKind::Unknown
+    }
+}
+
+fn elf_kind(head: &[u8]) -> FileKind {
+    const ET_REL: u16 = 1;
+    const ET_EXEC: u16 = 2;
+    const ET_DYN: u16 = 3;
+    let little_endian = head.get(5) == Some(&elf::ELFDATA2LSB);
+    let is_64 = head.get(4) == Some(&elf::ELFCLASS64);
+    match u16_at(head, 16) {
+        _ if !little_endian => FileKind::Foreign(Foreign::ElfBigEndian),
+        Some(elf::ET_CORE) if is_64 => FileKind::ElfCore,
+        Some(elf::ET_CORE) => FileKind::Foreign(Foreign::Elf32Core),
+        _ if !is_64 => FileKind::Foreign(Foreign::Elf32),
+        Some(ET_EXEC | ET_DYN) => FileKind::ElfExecutable,
+        Some(ET_REL) => FileKind::ElfRelocatable,
+        _ => FileKind::Foreign(Foreign::ElfOther),
+    }
+}
