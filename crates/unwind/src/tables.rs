@@ -1,0 +1,161 @@
+//! Which table covers which text, and the rules found so far.
+
+use crate::cfi::{CfiRow, CfiTable};
+use crate::{OrcEntry, OrcTable};
+use mortis_memory::{ReadError, VirtAddr, VirtualMemory};
+use rustc_hash::FxHashMap;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+
+/// Parts of the rule cache: walks on many threads rarely meet in one.
+const SHARDS: usize = 16;
+
+/// Rules that one part keeps; then it starts anew.
+const SHARD_CAPACITY: usize = 4096;
+
+/// How to go on from an address.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// An ORC entry.
+    Orc(OrcEntry),
+    /// A row of call frame information.
+    Cfi(Arc<CfiRow>),
+    /// The address is text, and no table says more.
+    None,
+}
+
+#[derive(Clone, Debug)]
+struct Region {
+    text: Range<VirtAddr>,
+    orc: Option<Arc<OrcTable>>,
+    cfi: Option<Arc<CfiTable>>,
+}
+
+/// The text that is known, and its unwind tables. Built once for a dump and shared by all walks;
+/// the rules found are kept, because a few hundred addresses make up most stacks of a machine.
+#[derive(Debug, Default)]
+pub struct Tables {
+    regions: Vec<Region>,
+    cache: [RwLock<FxHashMap<u64, Rule>>; SHARDS],
+}
+
+impl Tables {
+    /// No text known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes text known that no table covers, such as that of BPF programs.
+    pub fn add_text(&mut self, text: Range<VirtAddr>) {
+        self.region(text);
+    }
+
+    /// Adds an ORC table for some ranges of text.
+    pub fn add_orc(&mut self, text: impl IntoIterator<Item = Range<VirtAddr>>, table: OrcTable) {
+        let table = Arc::new(table);
+        for range in text {
+            if let Some(region) = self.region(range) {
+                region.orc = Some(Arc::clone(&table));
+            }
+        }
+    }
+
+    /// Adds call frame information for some ranges of text. It is asked where ORC is silent.
+    pub fn add_cfi(&mut self, text: impl IntoIterator<Item = Range<VirtAddr>>, table: CfiTable) {
+        let table = Arc::new(table);
+        for range in text {
+            if let Some(region) = self.region(range) {
+                region.cfi = Some(Arc::clone(&table));
+            }
+        }
+    }
+
+    /// Whether `ip` is in known text.
+    pub fn is_text(&self, ip: VirtAddr) -> bool {
+        self.find_region(ip).is_some()
+    }
+
+    /// Whether any text is known.
+    pub fn is_empty(&self) -> bool {
+        self.regions.is_empty()
+    }
+
+    /// The rule that holds at `ip`; none outside of known text.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the table is not in the dump.
+    pub fn rule(
+        &self,
+        memory: &dyn VirtualMemory,
+        ip: VirtAddr,
+    ) -> Result<Option<Rule>, ReadError> {
+        let Some(region) = self.find_region(ip) else { return Ok(None) };
+        let shard = self.shard(ip);
+        if let Ok(rules) = shard.read()
+            && let Some(rule) = rules.get(&ip.0)
+        {
+            return Ok(Some(rule.clone()));
+        }
+        let rule = region.rule(memory, ip)?;
+        if let Ok(mut rules) = shard.write() {
+            if rules.len() >= SHARD_CAPACITY {
+                rules.clear();
+            }
+            rules.insert(ip.0, rule.clone());
+        }
+        Ok(Some(rule))
+    }
+
+    /// The row of call frame information at `ip`, which knows registers that ORC does not.
+    pub(crate) fn cfi_row(&self, ip: VirtAddr) -> Option<CfiRow> {
+        self.find_region(ip)?.cfi.as_ref()?.row(ip).ok().flatten()
+    }
+
+    fn shard(&self, ip: VirtAddr) -> &RwLock<FxHashMap<u64, Rule>> {
+        // The lowest bits of code addresses are as good as random.
+        &self.cache[ip.0 as usize % SHARDS]
+    }
+
+    fn find_region(&self, ip: VirtAddr) -> Option<&Region> {
+        let after = self.regions.partition_point(|region| region.text.start <= ip);
+        self.regions.get(after.checked_sub(1)?).filter(|region| region.text.contains(&ip))
+    }
+
+    /// The region with just these bounds, made when there is none. Regions do not overlap: of a
+    /// range that begins in one already there, only the rest counts.
+    fn region(&mut self, text: Range<VirtAddr>) -> Option<&mut Region> {
+        let index = match self.regions.binary_search_by_key(&text.start, |known| known.text.start) {
+            Ok(index) => {
+                let known = self.regions.get_mut(index)?;
+                known.text.end = known.text.end.max(text.end);
+                index
+            }
+            Err(index) => {
+                if text.is_empty() {
+                    return None;
+                }
+                self.regions.insert(index, Region { text, orc: None, cfi: None });
+                index
+            }
+        };
+        self.regions.get_mut(index)
+    }
+}
+
+impl Region {
+    fn rule(&self, memory: &dyn VirtualMemory, ip: VirtAddr) -> Result<Rule, ReadError> {
+        let from_cfi = || {
+            let row = self.cfi.as_ref()?.row(ip).ok().flatten()?;
+            Some(Rule::Cfi(Arc::new(row)))
+        };
+        let Some(orc) = &self.orc else { return Ok(from_cfi().unwrap_or(Rule::None)) };
+        match orc.find(memory, ip) {
+            Ok(Some(entry)) if entry.kind == crate::OrcKind::Undefined => {
+                Ok(from_cfi().unwrap_or(Rule::Orc(entry)))
+            }
+            Ok(Some(entry)) => Ok(Rule::Orc(entry)),
+            Ok(None) => Ok(from_cfi().unwrap_or(Rule::None)),
+            Err(error) => from_cfi().ok_or(error),
+        }
+    }
+}
