@@ -1,2 +1,37 @@
-//! Developer commands of Mortis.
-fn main() {}
+//! Developer commands of Mortis: `cargo xtask help`.
+
+mod lab;
+mod test;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask lab [...]    real crash dumps: `cargo xtask lab help`
+cargo xtask test [...]   the dumps that the tests need, then `cargo test --workspace ...`
+";
+
+fn main() -> ExitCode {
+    match run(std::env::args_os().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut words: Vec<OsString>) -> Result<()> {
+    let command = if words.is_empty() { OsString::from("help") } else { words.remove(0) };
+    match command.to_str() {
+        Some("lab") => lab::run(words),
+        Some("test") => test::run(words),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("no command {}; there are:\n{HELP}", command.display()),
+    }
+}

@@ -1,0 +1,126 @@
+//! A kernel's files, from its packages.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use super::process::{command, run};
+use super::{apt, host, progress};
+use crate::manifest::Manifest;
+use crate::store::Store;
+use crate::table::{Kernel, Layout, MODULES};
+
+/// Fetches the kernel unless it is there.
+pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
+    if Manifest::read(&store.kernel(kernel.key)).is_some() {
+        return Ok(());
+    }
+    host::check()?;
+    let archive = apt::Apt::open(store, kernel.suite)?;
+    let release = archive.newest_release(kernel.series, kernel.flavour)?;
+    let work = store.temporary("kernel")?;
+    progress(format_args!("{}: fetching {release} and its debug information", kernel.key));
+    let image = match kernel.layout {
+        Layout::Whole => vec![format!("linux-image-{release}")],
+        Layout::Split => {
+            let part = |part| format!("linux-{part}-{release}");
+            vec![part("binary"), part("modules"), part("base")]
+        }
+    };
+    let debug = vec![format!("linux-image-{release}-dbg")];
+    let product = work.join("product");
+    fs::create_dir_all(product.join("modules"))?;
+    fs::create_dir_all(product.join("debug"))?;
+    thread::scope(|scope| {
+        let symbols = scope.spawn(|| {
+            let files = archive.download(&debug, &work.join("dbg"))?;
+            debug_files(&files[0], &work.join("debug"), &product, &release)
+        });
+        let files = archive.download(&image, &work.join("image"))?;
+        apt::unpack(&files, &work.join("root"))?;
+        image_files(&work.join("root"), &product, &release)?;
+        symbols.join().unwrap_or_else(|_| anyhow::bail!("unpacking panicked"))
+    })?;
+    let mut manifest = Manifest::default();
+    manifest.set("kernel", kernel.key);
+    manifest.set("release", &release);
+    manifest.set("suite", kernel.suite);
+    manifest.write(&product)?;
+    store.place(&product, &store.root().join("kernels").join(&release))?;
+    store.set_release(kernel.key, &release)?;
+    crate::store::remove(&work)
+}
+
+/// vmlinuz, System.map, config and the modules that guests load.
+fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
+    let modules = root.join("usr/lib/modules").join(release);
+    for name in ["vmlinuz", "System.map", "config"] {
+        let to = product.join(name);
+        // Beside the modules in newer packages, in /boot in older ones.
+        if fs::rename(modules.join(name), &to).is_err() {
+            let from = root.join("boot").join(format!("{name}-{release}"));
+            fs::rename(&from, &to).with_context(|| format!("no {}", from.display()))?;
+        }
+    }
+    for module in MODULES {
+        // None: built in, or this kernel does not have it.
+        let Some(path) = find(&modules.join("kernel"), &format!("{module}.ko"))? else {
+            continue;
+        };
+        let to = product.join("modules").join(format!("{module}.ko"));
+        let packed = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        match packed.as_str() {
+            "ko" => fs::copy(&path, &to).map(drop)?,
+            "xz" => {
+                let file = fs::File::create(&to)?;
+                let mut xz = command("xz");
+                let status = xz.arg("-dc").arg(&path).stdout(file).status()?;
+                anyhow::ensure!(status.success(), "xz -dc {}: {status}", path.display());
+            }
+            other => anyhow::bail!("{}: modules packed as .{other}", path.display()),
+        }
+    }
+    Ok(())
+}
+
+/// vmlinux and the modules' debug information.
+fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Result<()> {
+    fs::create_dir_all(work)?;
+    // Which of two places is the file and which the link differs between packages.
+    let mut patterns = vec!["./usr/lib/debug/*/vmlinux*".to_owned()];
+    patterns.extend(MODULES.iter().map(|module| format!("./usr/lib/debug/*/{module}.ko")));
+    // Modules that this kernel does not have are not found: tar's complaint means nothing then.
+    let unpacked = apt::unpack_members(package, work, &patterns);
+    let debug = work.join("usr/lib/debug");
+    let inside = debug.join("lib/modules").join(release);
+    let places = [debug.join("boot").join(format!("vmlinux-{release}")), inside.join("vmlinux")];
+    let vmlinux = places.iter().find(|path| path.symlink_metadata().is_ok_and(|m| m.is_file()));
+    let Some(vmlinux) = vmlinux else {
+        return unpacked.and(Err(anyhow::anyhow!("no vmlinux in {}", package.display())));
+    };
+    fs::rename(vmlinux, product.join("vmlinux"))?;
+    for module in MODULES {
+        let name = format!("{module}.ko");
+        if let Some(path) = find(&inside, &name)? {
+            fs::rename(path, product.join("debug").join(&name))?;
+        }
+    }
+    run(command("rm").arg("-rf").arg(work).arg(package))
+}
+
+/// The file in `dir` or below whose name starts with `name`.
+fn find(dir: &Path, name: &str) -> Result<Option<std::path::PathBuf>> {
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if let Some(found) = find(&entry.path(), name)? {
+                return Ok(Some(found));
+            }
+        } else if entry.file_name().to_string_lossy().starts_with(name) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}

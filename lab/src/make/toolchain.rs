@@ -1,0 +1,156 @@
+//! The suite's own compiler, and what it compiles for a kernel: the module
+//! `mortis_lab` and the static program that guests run.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::process::{command, run};
+use super::{apt, fnv, host, progress};
+use crate::manifest::Manifest;
+use crate::store::Store;
+use crate::table::Kernel;
+
+const SOURCES: &[(&str, &str)] = &[
+    ("module/Kbuild", include_str!("../../module/Kbuild")),
+    ("module/mortis_lab.c", include_str!("../../module/mortis_lab.c")),
+    ("guest/guest.h", include_str!("../../guest/guest.h")),
+    ("guest/main.c", include_str!("../../guest/main.c")),
+    ("guest/life.c", include_str!("../../guest/life.c")),
+    ("guest/truth.c", include_str!("../../guest/truth.c")),
+];
+
+/// What compiling needs; their dependencies come along.
+const PACKAGES: &[&str] = &[
+    "gcc",
+    "libc6-dev",
+    "make",
+    "pahole",
+    "libssl3t64",
+    "dash",
+    "coreutils",
+    "sed",
+    "grep",
+    "mawk",
+    "findutils",
+];
+
+/// Dependencies that nothing here runs.
+const UNUSED: &[&str] =
+    &["libasan", "libtsan", "libubsan", "liblsan", "libhwasan", "libitm", "debconf", "perl"];
+
+/// Changes with the sources.
+pub fn sources_stamp() -> u64 {
+    SOURCES.iter().fold(0, |stamp, (name, text)| stamp.rotate_left(7) ^ fnv(name) ^ fnv(text))
+}
+
+/// Compiles for the kernel unless that is done.
+pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
+    let stamp = format!("{:016x}", sources_stamp());
+    let built = store.built(kernel.key);
+    if Manifest::read(&built).is_some_and(|manifest| manifest.get("stamp") == Some(&stamp)) {
+        return Ok(());
+    }
+    let release = store.release(kernel.key).context("the kernel is not there")?;
+    install(store, kernel, &release)?;
+    progress(format_args!("{}: compiling the module and the guest's program", kernel.key));
+    let root = store.toolchain(kernel.key);
+    let build = root.join("build");
+    crate::store::remove(&build)?;
+    for (name, text) in SOURCES {
+        let path = build.join(name);
+        fs::create_dir_all(path.parent().context("a source without folder")?)?;
+        fs::write(path, text)?;
+    }
+    // With vmlinux at hand the module gets its BTF too, as a distribution's modules have.
+    let vmlinux = root.join(format!("usr/src/linux-headers-{release}/vmlinux"));
+    if !vmlinux.exists() {
+        fs::hard_link(store.kernel(kernel.key).join("vmlinux"), &vmlinux)
+            .with_context(|| vmlinux.display().to_string())?;
+    }
+    let script = format!(
+        "set -e; make -C /usr/src/linux-headers-{release} M=/build/module modules 2>&1; \
+         gcc -static -O1 -g -Wall -o /build/guest/guest /build/guest/*.c -lpthread 2>&1; \
+         gcc --version > /build/gcc-version"
+    );
+    run(&mut chroot(&root, &script)?).context("compiling in the chroot")?;
+    let work = store.temporary("built")?;
+    fs::copy(build.join("module/mortis_lab.ko"), work.join("mortis_lab.ko"))?;
+    fs::copy(build.join("guest/guest"), work.join("guest"))?;
+    let mut manifest = Manifest::default();
+    let version = fs::read_to_string(build.join("gcc-version"))?;
+    manifest.set("compiler", version.lines().next().unwrap_or_default());
+    manifest.set("stamp", stamp);
+    manifest.write(&work)?;
+    store.place(&work, &built)
+}
+
+/// Unpacks compiler, kernel headers and kbuild into a root of their own.
+fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
+    let root = store.toolchain(kernel.key);
+    if Manifest::read(&root).is_some() {
+        return Ok(());
+    }
+    let archive = apt::Apt::open(store, kernel.suite)?;
+    progress(format_args!("{}: fetching the compiler of {}", kernel.key, kernel.suite));
+    let version = release.strip_suffix(&format!("-{}", kernel.flavour)).unwrap_or(release);
+    let mut packages = archive.closure(PACKAGES)?;
+    packages.retain(|name| !UNUSED.iter().any(|unused| name.starts_with(unused)));
+    packages.push(format!("linux-headers-{release}"));
+    packages.push(format!("linux-headers-{version}-common"));
+    packages.push(format!("linux-kbuild-{version}"));
+    let work = store.temporary("toolchain")?;
+    let files = archive.download(&packages, &work.join("debs"))?;
+    let product = work.join("product");
+    apt::unpack(&files, &product)?;
+    let link = |target: &str, name: &str| {
+        let link = product.join(name);
+        if link.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        std::os::unix::fs::symlink(target, &link)
+            .with_context(|| format!("linking {}", link.display()))
+    };
+    // What the packages' own scripts would have done.
+    link("mawk", "usr/bin/awk")?;
+    link("dash", "usr/bin/sh")?;
+    for dir in ["dev", "tmp", "proc"] {
+        fs::create_dir_all(product.join(dir))?;
+    }
+    let mut manifest = Manifest::default();
+    manifest.set("suite", kernel.suite);
+    manifest.set("packages", packages.join(" "));
+    manifest.write(&product)?;
+    store.place(&product, &root)?;
+    crate::store::remove(&work)
+}
+
+/// A shell script inside `root`, with or without being root.
+fn chroot(root: &Path, script: &str) -> Result<Command> {
+    let null = root.join("dev/null");
+    if !null.exists() {
+        let made = host::is_root()
+            && run(command("mknod").args(["-m", "666"]).arg(&null).args(["c", "1", "3"])).is_ok();
+        if !made {
+            fs::write(&null, "")?;
+        }
+    }
+    let is_device = !fs::metadata(&null)?.is_file();
+    let mut command = if host::is_root() && is_device {
+        let mut command = command("chroot");
+        command.arg(root);
+        command
+    } else {
+        let mut command = command("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c"]);
+        command
+            .arg("mount --bind /dev/null \"$0/dev/null\" && exec chroot \"$0\" \"$@\"")
+            .arg(root);
+        command
+    };
+    command.args(["/usr/bin/sh", "-c", script]);
+    command.env("PATH", "/usr/bin:/usr/sbin").env("HOME", "/tmp");
+    Ok(command)
+}

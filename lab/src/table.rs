@@ -1,0 +1,266 @@
+//! What the lab can make: kernels × cases × captures, and which combinations
+//! are made by default. Everything here is data; adding a kernel is one line.
+
+/// Raised when dumps made earlier no longer mean what the code here says.
+pub const RECIPE_VERSION: u32 = 1;
+
+/// How a distribution spreads one kernel over packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `linux-image-R` holds vmlinuz and modules.
+    Whole,
+    /// `linux-binary-R`, `linux-modules-R` and `linux-base-R` hold them.
+    Split,
+}
+
+/// A kernel of Debian's archive: the newest point release of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// What tests and commands call it.
+    pub key: &'static str,
+    /// The suite of the archive.
+    pub suite: &'static str,
+    /// The releases start with this.
+    pub series: &'static str,
+    /// The releases end with this.
+    pub flavour: &'static str,
+    /// Where the files are.
+    pub layout: Layout,
+}
+
+/// All kernels.
+#[rustfmt::skip]
+pub const KERNELS: &[Kernel] = &[
+    Kernel { key: "6.12", suite: "trixie", series: "6.12.", flavour: "cloud-amd64", layout: Layout::Whole },
+    Kernel { key: "7.x",  suite: "sid",    series: "7.",    flavour: "cloud-amd64", layout: Layout::Split },
+];
+
+/// Modules that every guest loads when its kernel has them, in order.
+/// `virtio_blk` comes first: the rest is on a disk.
+pub const MODULES: &[&str] =
+    &["virtio_blk", "loop", "failover", "net_failover", "virtio_net", "dummy"];
+
+/// What brings the guest down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// `echo c > /proc/sysrq-trigger`.
+    Sysrq,
+    /// `vm.panic_on_oom=1` and a tmpfs that fills up.
+    Oom,
+    /// Pid 1 exits.
+    Init,
+    /// A crash of the module `mortis_lab`, by its parameter's value.
+    Module(&'static str),
+}
+
+impl Crash {
+    /// The word the guest's init understands.
+    pub fn word(self) -> &'static str {
+        match self {
+            Crash::Sysrq => "sysrq",
+            Crash::Oom => "oom",
+            Crash::Init => "init",
+            Crash::Module(word) => word,
+        }
+    }
+}
+
+/// Levels of page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// 48-bit addresses.
+    Four,
+    /// 57-bit addresses.
+    Five,
+}
+
+/// One way for a guest to live and die, on any kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What tests and commands call it.
+    pub name: &'static str,
+    /// How it dies.
+    pub crash: Crash,
+    /// Its page tables.
+    pub paging: Paging,
+    /// What keeps the last CPU busy: "user" or "kernel" mode.
+    pub busy: &'static str,
+    /// RAM in MiB.
+    pub memory: u32,
+    /// RAM in MiB set aside for the capture kernel.
+    pub crashkernel: u32,
+    /// Further kernel parameters.
+    pub parameters: &'static str,
+    /// Sleeping threads besides the usual life.
+    pub crowd: u32,
+    /// No life at all: the smallest guest that can be dumped.
+    pub bare: bool,
+    /// Seconds after which the guest is given up.
+    pub timeout: u64,
+}
+
+impl Case {
+    const fn new(name: &'static str, crash: Crash, paging: Paging) -> Case {
+        Case {
+            name,
+            crash,
+            paging,
+            busy: "user",
+            memory: 640,
+            crashkernel: 256,
+            // Room for the stacks of all tasks, so that the oops and the boot are both in the log.
+            parameters: "log_buf_len=1M",
+            crowd: 0,
+            bare: false,
+            timeout: 600,
+        }
+    }
+}
+
+/// All cases.
+pub const CASES: &[Case] = &[
+    Case::new("sysrq", Crash::Sysrq, Paging::Five),
+    Case::new("sysrq-4level", Crash::Sysrq, Paging::Four),
+    Case::new("oom", Crash::Oom, Paging::Four),
+    Case {
+        // The default log buffer: its oldest records are overwritten.
+        parameters: "",
+        ..Case::new("init", Crash::Init, Paging::Five)
+    },
+    Case::new("null", Crash::Module("null"), Paging::Four),
+    Case { busy: "kernel", ..Case::new("bug", Crash::Module("bug"), Paging::Five) },
+    Case::new("stack", Crash::Module("stack"), Paging::Four),
+    Case::new("irq", Crash::Module("irq"), Paging::Five),
+    Case::new("irq-user", Crash::Module("irq-user"), Paging::Four),
+    Case {
+        memory: 8192,
+        crowd: 20_000,
+        timeout: 3600,
+        ..Case::new("large", Crash::Sysrq, Paging::Five)
+    },
+    Case {
+        memory: 256,
+        crashkernel: 112,
+        parameters: "nr_cpus=1",
+        bare: true,
+        ..Case::new("sample", Crash::Module("null"), Paging::Four)
+    },
+];
+
+/// One way to write the dump down.
+#[derive(Clone, Copy, Debug)]
+pub struct Capture {
+    /// What tests and commands call it; also the file's name.
+    pub name: &'static str,
+    /// `raw`: a plain copy of `/proc/vmcore`; else makedumpfile's options.
+    pub options: &'static str,
+}
+
+/// All captures.
+#[rustfmt::skip]
+pub const CAPTURES: &[Capture] = &[
+    Capture { name: "c31", options: "-c -d 31" },
+    Capture { name: "l31", options: "-l -d 31" },
+    Capture { name: "z31", options: "-z -d 31" },
+    Capture { name: "e31", options: "-E -d 31" },
+    Capture { name: "raw", options: "raw" },
+    Capture { name: "c0",  options: "-c -d 0" },
+    Capture { name: "l0",  options: "-l -d 0" },
+    Capture { name: "z0",  options: "-z -d 0" },
+    Capture { name: "e0",  options: "-E -d 0" },
+];
+
+/// A guest to run: this kernel, this case, these captures.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// [`Kernel::key`].
+    pub kernel: &'static str,
+    /// [`Case::name`].
+    pub case: &'static str,
+    /// Captures made by default; none: the guest is run with `--all` only.
+    pub default: &'static [&'static str],
+    /// Captures made with `--all`.
+    pub all: &'static [&'static str],
+}
+
+impl Recipe {
+    /// The captures wanted.
+    pub fn captures(&self, all: bool) -> &'static [&'static str] {
+        if all { self.all } else { self.default }
+    }
+}
+
+const EVERY: &[&str] = &["c31", "l31", "z31", "e31", "raw", "c0", "l0", "z0", "e0"];
+const C31: &[&str] = &["c31"];
+const RAW: &[&str] = &["c31", "raw"];
+
+/// All recipes, cheapest kernels first.
+#[rustfmt::skip]
+pub const RECIPES: &[Recipe] = &[
+    Recipe { kernel: "6.12", case: "sysrq",        default: &["c31", "l31", "z31", "e31", "raw", "c0"], all: EVERY },
+    Recipe { kernel: "6.12", case: "null",         default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "stack",        default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "irq",          default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "bug",          default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "oom",          default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "init",         default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "irq-user",     default: &[], all: RAW },
+    Recipe { kernel: "6.12", case: "sysrq-4level", default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "sysrq",        default: RAW, all: EVERY },
+    Recipe { kernel: "7.x",  case: "null",         default: C31, all: RAW },
+    Recipe { kernel: "7.x",  case: "irq-user",     default: C31, all: RAW },
+    Recipe { kernel: "7.x",  case: "stack",        default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "irq",          default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "bug",          default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "oom",          default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "init",         default: &[], all: RAW },
+    Recipe { kernel: "7.x",  case: "sysrq-4level", default: &[], all: RAW },
+    Recipe { kernel: "6.12", case: "large",        default: &[], all: &["l31", "c31"] },
+];
+
+/// The kernel called `key`.
+pub fn kernel(key: &str) -> Option<&'static Kernel> {
+    KERNELS.iter().find(|kernel| kernel.key == key)
+}
+
+/// The case called `name`.
+pub fn case(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
+/// The capture called `name`.
+pub fn capture(name: &str) -> Option<&'static Capture> {
+    CAPTURES.iter().find(|capture| capture.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_name_what_exists() {
+        for recipe in RECIPES {
+            assert!(kernel(recipe.kernel).is_some(), "{recipe:?}");
+            assert!(case(recipe.case).is_some(), "{recipe:?}");
+            for name in recipe.default {
+                assert!(recipe.all.contains(name), "{recipe:?}");
+            }
+            for name in recipe.all {
+                assert!(capture(name).is_some(), "{recipe:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn default_recipes_cover_every_crash_and_kernel() {
+        let default = |recipe: &&Recipe| !recipe.default.is_empty();
+        for kernel in KERNELS {
+            let of_kernel = |recipe: &&Recipe| recipe.kernel == kernel.key;
+            assert!(RECIPES.iter().filter(default).filter(of_kernel).count() >= 2);
+        }
+        for crash in CASES.iter().filter(|case| !case.bare).map(|case| case.crash) {
+            let dies_so = |recipe: &Recipe| case(recipe.case).is_some_and(|c| c.crash == crash);
+            assert!(RECIPES.iter().filter(default).any(dies_so), "{crash:?}");
+        }
+    }
+}
