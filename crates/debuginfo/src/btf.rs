@@ -13,10 +13,13 @@ mod decode;
 mod format;
 mod index;
 
+use crate::region::Region;
 use crate::types::{Namespace, Type, TypeError, TypeId, TypeSource};
 use format::{Header, Kind, Record};
 use index::NameIndex;
+use mortis_memory::{MAX_ALLOCATION, VirtAddr, VirtualMemory};
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, RwLock};
 
 pub use format::BtfError;
@@ -50,6 +53,32 @@ impl Btf {
     /// [`BtfError`] when the header is not that of a BTF section or a type reaches out of it.
     pub fn new(origin: impl Into<String>, bytes: BtfBytes) -> Result<Self, BtfError> {
         Self::open(origin.into(), bytes, None)
+    }
+
+    /// Reads a whole BTF section out of memory, from `__start_BTF` to `__stop_BTF`.
+    ///
+    /// # Errors
+    /// [`BtfError`] when a page is missing (a section with a hole cannot be walked), or as
+    /// [`Btf::new`].
+    pub fn read(
+        origin: impl Into<String>,
+        memory: &dyn VirtualMemory,
+        section: Range<VirtAddr>,
+    ) -> Result<Self, BtfError> {
+        Self::new(origin, Arc::new(read_section(memory, section)?))
+    }
+
+    /// Reads a split BTF section out of memory: `data` and `data_size` of a module's `struct btf`.
+    ///
+    /// # Errors
+    /// As [`Btf::read`].
+    pub fn read_split(
+        origin: impl Into<String>,
+        memory: &dyn VirtualMemory,
+        section: Range<VirtAddr>,
+        base: Arc<Btf>,
+    ) -> Result<Self, BtfError> {
+        Self::split(origin, Arc::new(read_section(memory, section)?), base)
     }
 
     /// Opens a section that goes on where `base` ends.
@@ -174,6 +203,19 @@ impl Btf {
         candidates.find(name).find(|&id| {
             self.record(id).is_some_and(|(btf, record)| btf.string(record.name) == name)
         })
+    }
+}
+
+fn read_section(memory: &dyn VirtualMemory, section: Range<VirtAddr>) -> Result<Vec<u8>, BtfError> {
+    let missing = |address| BtfError::Missing(address);
+    let len = section.end.0.checked_sub(section.start.0).unwrap_or(0);
+    if len > MAX_ALLOCATION {
+        return Err(missing(section.start));
+    }
+    let region = Region::read(memory, section.start, len as usize);
+    match region.holes.first() {
+        Some(hole) => Err(missing(section.start.offset(hole.start as u64))),
+        None => Ok(region.bytes),
     }
 }
 

@@ -18,7 +18,6 @@
 
 mod addresses;
 mod names;
-mod region;
 mod tables;
 
 pub use tables::{KallsymsError, KallsymsTables};
@@ -26,7 +25,7 @@ pub use tables::{KallsymsError, KallsymsTables};
 use crate::symbols::{Symbol, preferred_alias};
 use addresses::Addresses;
 use mortis_memory::{VirtAddr, VirtualMemory};
-use names::Names;
+use names::{NameBuffer, Names};
 use rayon::prelude::*;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -131,11 +130,10 @@ impl Kallsyms {
 
     /// Whether at least one anchor stands at its address.
     fn agrees_with(&self, anchors: &[(&str, VirtAddr)]) -> bool {
-        let mut name = Vec::new();
+        let mut buffer = NameBuffer::default();
         anchors.iter().any(|(anchor, address)| {
             self.at(*address).any(|index| {
-                self.expand(index, &mut name);
-                name.get(1..) == Some(anchor.as_bytes())
+                self.expand(index, &mut buffer).get(1..) == Some(anchor.as_bytes())
             })
         })
     }
@@ -167,9 +165,8 @@ impl Kallsyms {
     /// The symbol at `index` in the kernel's own order, which is that of addresses.
     pub fn get(&self, index: usize) -> Option<Symbol> {
         let address = *self.addresses.get(index)?;
-        let mut text = Vec::new();
-        self.expand(index, &mut text);
-        let (letter, name) = split_letter(&text)?;
+        let mut buffer = NameBuffer::default();
+        let (letter, name) = split_letter(self.expand(index, &mut buffer))?;
         Some(Symbol {
             name: String::from_utf8_lossy(name).into(),
             address: VirtAddr(address),
@@ -187,10 +184,9 @@ impl Kallsyms {
     /// Calls `visit` with name, address and letter of every symbol, in the kernel's own order,
     /// without an allocation for each.
     pub fn for_each(&self, mut visit: impl FnMut(&str, VirtAddr, char)) {
-        let mut text = Vec::new();
+        let mut buffer = NameBuffer::default();
         for (index, &address) in self.addresses.iter().enumerate() {
-            self.expand(index, &mut text);
-            if let Some((letter, name)) = split_letter(&text) {
+            if let Some((letter, name)) = split_letter(self.expand(index, &mut buffer)) {
                 visit(&String::from_utf8_lossy(name), VirtAddr(address), letter);
             }
         }
@@ -269,10 +265,11 @@ impl Kallsyms {
         (address >= self.floor || end < self.floor).then(|| end - address)
     }
 
-    fn expand(&self, index: usize, text: &mut Vec<u8>) {
-        text.clear();
-        if let Some(&position) = self.positions.get(index) {
-            self.names.expand(position, text);
+    /// The letter and the name of the symbol at `index`.
+    fn expand<'a>(&self, index: usize, buffer: &'a mut NameBuffer) -> &'a [u8] {
+        match self.positions.get(index) {
+            Some(&position) => self.names.expand(position, buffer),
+            None => &[],
         }
     }
 
@@ -280,12 +277,11 @@ impl Kallsyms {
         let slots = self.by_name.get_or_init(|| self.index_names());
         let Some(mask) = slots.len().checked_sub(1) else { return Vec::new() };
         let mut found = Vec::new();
-        let mut text = Vec::new();
+        let mut buffer = NameBuffer::default();
         let mut at = hash(name.as_bytes()) as usize & mask;
         // The table is at most half full, so an empty slot comes.
         while let Some(index) = slots.get(at).and_then(|slot| slot.checked_sub(1)) {
-            self.expand(index as usize, &mut text);
-            if text.get(1..) == Some(name.as_bytes()) {
+            if self.expand(index as usize, &mut buffer).get(1..) == Some(name.as_bytes()) {
                 found.push(index);
             }
             at = (at + 1) & mask;
@@ -297,9 +293,9 @@ impl Kallsyms {
         const BLOCK: usize = 4096;
         let mut hashes = vec![0u32; self.len()];
         hashes.par_chunks_mut(BLOCK).enumerate().for_each(|(block, hashes)| {
-            let mut text = Vec::new();
+            let mut buffer = NameBuffer::default();
             for (at, slot) in hashes.iter_mut().enumerate() {
-                self.expand(block * BLOCK + at, &mut text);
+                let text = self.expand(block * BLOCK + at, &mut buffer);
                 *slot = hash(text.get(1..).unwrap_or(&[]));
             }
         });

@@ -3,12 +3,13 @@
 //! Reads what it is handed (bytes, or a [`mortis_memory::VirtualMemory`]) and does no I/O.
 
 pub mod btf;
-pub mod kallsyms;
-pub mod symbols;
-pub mod elf;
 pub mod dwarf;
+pub mod elf;
 mod image;
+pub mod kallsyms;
 mod mapped_file;
+mod region;
+pub mod symbols;
 pub mod types;
 
 pub use image::Image;

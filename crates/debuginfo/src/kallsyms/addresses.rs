@@ -1,7 +1,7 @@
 //! The addresses of symbols, in the four forms that kernels have used.
 
-use super::region::Region;
 use super::tables::{KallsymsError, KallsymsTables};
+use crate::region::Region;
 use mortis_memory::{VirtAddr, VirtualMemory};
 
 /// What a number in the table means.

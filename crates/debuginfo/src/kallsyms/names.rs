@@ -5,8 +5,8 @@
 //! `kallsyms_markers`, which VMCOREINFO does not tell but which lies at a place that follows from
 //! the others; it is needed only to go on behind a missing page.
 
-use super::region::Region;
 use super::tables::{KallsymsError, KallsymsTables};
+use crate::region::Region;
 use mortis_memory::VirtualMemory;
 use std::sync::Arc;
 
@@ -35,16 +35,33 @@ enum LengthEncoding {
 /// The compressed names and what their bytes stand for.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    stream: Arc<[u8]>,
+    stream: Arc<Vec<u8>>,
     lengths: LengthEncoding,
     tokens: Arc<Tokens>,
 }
+
+/// `KSYM_NAME_LEN` is 512 (since b8a94bfb3395, 6.1); what is longer is cut.
+const MAX_NAME: usize = 1024;
+
+/// Room for one expanded name.
+pub(super) struct NameBuffer([u8; MAX_NAME]);
+
+impl Default for NameBuffer {
+    fn default() -> Self {
+        Self([0; MAX_NAME])
+    }
+}
+
+/// Tokens of up to this length are copied without looking at it.
+const SHORT_TOKEN: usize = 16;
 
 #[derive(Debug)]
 struct Tokens {
     bytes: Vec<u8>,
     starts: [u16; 256],
     lengths: [u16; 256],
+    /// The start of each token, and its length.
+    short: Box<[([u8; SHORT_TOKEN], u16); 256]>,
 }
 
 impl Names {
@@ -65,23 +82,43 @@ impl Names {
         for lengths in [LengthEncoding::Uleb, LengthEncoding::Byte] {
             if let Some((positions, end)) = walk(&region, lengths, &tokens, count) {
                 region.bytes.truncate(end);
-                let names = Self { stream: region.bytes.into(), lengths, tokens };
+                let names = Self { stream: Arc::new(region.bytes), lengths, tokens };
                 return Ok((names, positions));
             }
         }
         Err(KallsymsError::Names(tables.names))
     }
 
-    /// Appends the letter and the name that stand at `position`.
-    pub(super) fn expand(&self, position: u32, text: &mut Vec<u8>) {
-        let Some((start, len)) = self.lengths.read(&self.stream, position as usize) else { return };
-        for &code in self.stream.get(start..start + len).unwrap_or(&[]) {
-            text.extend_from_slice(self.tokens.get(code));
+    /// The letter and the name that stand at `position`, in `buffer`.
+    pub(super) fn expand<'a>(&self, position: u32, buffer: &'a mut NameBuffer) -> &'a [u8] {
+        let codes = self
+            .lengths
+            .read(&self.stream, position as usize)
+            .and_then(|(start, len)| self.stream.get(start..start + len))
+            .unwrap_or(&[]);
+        let text = &mut buffer.0;
+        let mut end = 0;
+        for &code in codes {
+            let (token, len) = &self.tokens.short[usize::from(code)];
+            match text.get_mut(end..end + SHORT_TOKEN) {
+                // A copy of fixed length is one instruction, and nearly every token fits.
+                Some(room) if usize::from(*len) <= SHORT_TOKEN => {
+                    room.copy_from_slice(token);
+                    end += usize::from(*len);
+                }
+                _ => {
+                    let token = self.tokens.get(code);
+                    let Some(room) = text.get_mut(end..end + token.len()) else { break };
+                    room.copy_from_slice(token);
+                    end += token.len();
+                }
+            }
         }
+        text.get(..end).unwrap_or(&[])
     }
 
     pub(super) fn memory_usage(&self) -> usize {
-        self.stream.len() + self.tokens.bytes.len() + size_of::<Tokens>()
+        self.stream.capacity() + self.tokens.bytes.len() + size_of::<Tokens>()
     }
 }
 
@@ -121,7 +158,18 @@ impl Tokens {
             let token = bytes.get(usize::from(start)..).unwrap_or(&[]);
             *length = token.iter().position(|&byte| byte == 0).unwrap_or(token.len()) as u16;
         }
-        Ok(Self { bytes, starts, lengths })
+        let mut tokens =
+            Self { bytes, starts, lengths, short: Box::new([([0; SHORT_TOKEN], 0); 256]) };
+        for code in 0..=255u8 {
+            let mut short = [0; SHORT_TOKEN];
+            let token = tokens.get(code);
+            for (to, from) in short.iter_mut().zip(token) {
+                *to = *from;
+            }
+            let len = token.len() as u16;
+            tokens.short[usize::from(code)] = (short, len);
+        }
+        Ok(tokens)
     }
 
     fn get(&self, code: u8) -> &[u8] {

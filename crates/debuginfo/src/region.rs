@@ -12,15 +12,15 @@ const PAGE: u64 = 4096;
 
 /// A stretch of memory with holes, which read as zeros.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Region {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Region {
+    pub(crate) bytes: Vec<u8>,
     /// Ascending and disjoint.
-    pub(super) holes: Vec<Range<usize>>,
+    pub(crate) holes: Vec<Range<usize>>,
 }
 
 impl Region {
     /// Reads `len` bytes at `address`, on all cores: most of the time goes into decompressing.
-    pub(super) fn read(memory: &dyn VirtualMemory, address: VirtAddr, len: usize) -> Self {
+    pub(crate) fn read(memory: &dyn VirtualMemory, address: VirtAddr, len: usize) -> Self {
         let mut bytes = vec![0; len];
         let mut holes: Vec<Range<usize>> = bytes
             .par_chunks_mut(CHUNK)
@@ -37,7 +37,7 @@ impl Region {
     }
 
     /// The bytes of `range`, unless some of them are missing.
-    pub(super) fn get(&self, range: Range<usize>) -> Option<&[u8]> {
+    pub(crate) fn get(&self, range: Range<usize>) -> Option<&[u8]> {
         if self.hole_in(&range).is_some() {
             return None;
         }
@@ -45,19 +45,19 @@ impl Region {
     }
 
     /// The first hole that touches `range`.
-    pub(super) fn hole_in(&self, range: &Range<usize>) -> Option<&Range<usize>> {
+    pub(crate) fn hole_in(&self, range: &Range<usize>) -> Option<&Range<usize>> {
         let first = self.holes.partition_point(|hole| hole.end <= range.start);
         self.holes.get(first).filter(|hole| hole.start < range.end)
     }
 
     /// The 32-bit number at byte `at`.
-    pub(super) fn u32(&self, at: usize) -> Option<u32> {
+    pub(crate) fn u32(&self, at: usize) -> Option<u32> {
         let bytes = self.get(at..at.checked_add(4)?)?;
         bytes.try_into().ok().map(u32::from_le_bytes)
     }
 
     /// The 64-bit number at byte `at`.
-    pub(super) fn u64(&self, at: usize) -> Option<u64> {
+    pub(crate) fn u64(&self, at: usize) -> Option<u64> {
         let bytes = self.get(at..at.checked_add(8)?)?;
         bytes.try_into().ok().map(u64::from_le_bytes)
     }
