@@ -10,7 +10,7 @@ use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavaila
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// `struct page_desc`: where a page's data is.
+/// Bytes of a [`Descriptor`] in the file.
 const DESCRIPTOR_SIZE: u64 = 24;
 /// The part of the cache that bitmaps and descriptors get: one part in this many.
 const INDEX_SHARE: usize = 8;
@@ -31,6 +31,24 @@ pub(crate) struct KdumpMemory {
     max_mapnr: u64,
     /// Pages that this file holds, of a split set, and the rank of the first of them.
     split: Option<(u64, u64)>,
+}
+
+/// `struct page_desc` (makedumpfile's diskdump_mod.h) but for its `page_flags`, which are zero.
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    offset: u64,
+    size: u32,
+    flags: u32,
+}
+
+impl Descriptor {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        Some(Self { offset: u64_at(bytes, 0)?, size: u32_at(bytes, 8)?, flags: u32_at(bytes, 12)? })
+    }
+
+    fn end(self) -> Option<u64> {
+        self.offset.checked_add(u64::from(self.size))
+    }
 }
 
 /// Where the data of one page is, and how it is stored.
@@ -80,8 +98,10 @@ impl KdumpMemory {
         };
         let count = last.saturating_sub(first);
         // Data follow in page order, but pages of zeroes share one block at the start.
-        (count.saturating_sub(LAST_DESCRIPTORS)..count)
-            .any(|index| matches!(self.stored(index), Err(Unavailable::Truncated)))
+        (count.saturating_sub(LAST_DESCRIPTORS)..count).any(|index| match self.descriptor(index) {
+            Ok(descriptor) => descriptor.end().is_none_or(|end| end > self.index.len()),
+            Err(why) => why == Unavailable::Truncated,
+        })
     }
 
     fn locate(&self, pfn: u64) -> Result<Stored, Unavailable> {
@@ -105,22 +125,24 @@ impl KdumpMemory {
         self.stored(rank.saturating_sub(first))
     }
 
-    /// The descriptor with number `index`, checked against the file.
-    fn stored(&self, index: u64) -> Result<Stored, Unavailable> {
+    fn descriptor(&self, index: u64) -> Result<Descriptor, Unavailable> {
         let at = index
             .checked_mul(DESCRIPTOR_SIZE)
             .and_then(|at| self.descriptors.checked_add(at))
             .ok_or(Unavailable::Truncated)?;
-        let mut descriptor = [0; DESCRIPTOR_SIZE as usize];
-        self.index.read(at, &mut descriptor).map_err(|short| short.why)?;
-        let offset = u64_at(&descriptor, 0).ok_or(Unavailable::Unreadable)?;
-        let size = u32_at(&descriptor, 8).ok_or(Unavailable::Unreadable)?;
-        let flags = u32_at(&descriptor, 12).ok_or(Unavailable::Unreadable)?;
+        let mut bytes = [0; DESCRIPTOR_SIZE as usize];
+        self.index.read(at, &mut bytes).map_err(|short| short.why)?;
+        Descriptor::parse(&bytes).ok_or(Unavailable::Unreadable)
+    }
+
+    /// What descriptor number `index` says, checked against the file.
+    fn stored(&self, index: u64) -> Result<Stored, Unavailable> {
+        let descriptor = self.descriptor(index)?;
         // makedumpfile leaves descriptors empty that it could not write any more.
-        if offset == 0 {
+        if descriptor.offset == 0 {
             return Err(Unavailable::Truncated);
         }
-        let codec = match flags {
+        let codec = match descriptor.flags {
             0 => None,
             0x1 => Some(Codec::Zlib),
             0x2 => Some(Codec::Lzo),
@@ -129,16 +151,17 @@ impl KdumpMemory {
             _ => return Err(Unavailable::Unreadable),
         };
         // A page that does not shrink is stored as it is, so none is larger than a page.
+        let size = u64::from(descriptor.size);
         let size_fits = match codec {
-            None => u64::from(size) == self.page_size,
-            Some(_) => u64::from(size) <= self.page_size,
+            None => size == self.page_size,
+            Some(_) => size <= self.page_size,
         };
         if !size_fits {
             return Err(Unavailable::Unreadable);
         }
-        match offset.checked_add(u64::from(size)) {
+        match descriptor.end() {
             Some(end) if end <= self.index.len() => {
-                Ok(Stored { offset, size: size as usize, codec })
+                Ok(Stored { offset: descriptor.offset, size: size as usize, codec })
             }
             _ => Err(Unavailable::Truncated),
         }
