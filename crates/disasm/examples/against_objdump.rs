@@ -48,6 +48,33 @@ fn as_gdb(text: &str, branch: bool) -> String {
     }
 }
 
+/// The first word that is no prefix.
+fn mnemonic(text: &str) -> &str {
+    let prefix = |word: &&str| {
+        word.starts_with("rex")
+            || matches!(
+                *word,
+                "data16"
+                    | "addr32"
+                    | "lock"
+                    | "rep"
+                    | "repz"
+                    | "repnz"
+                    | "cs"
+                    | "ss"
+                    | "ds"
+                    | "es"
+                    | "fs"
+                    | "gs"
+                    | "bnd"
+                    | "notrack"
+                    | "xacquire"
+                    | "xrelease"
+            )
+    };
+    text.split(' ').find(|word| !prefix(word)).unwrap_or(text)
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let style = match arguments.next().as_deref() {
@@ -61,6 +88,7 @@ fn main() {
     let lines: Vec<Line> =
         stdin().lock().lines().map_while(Result::ok).filter_map(|l| parse(&l)).collect();
     let mut different = 0;
+    let mut undefined = 0;
     let mut classes: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate() {
         let mut bytes = line.bytes.clone();
@@ -79,8 +107,13 @@ fn main() {
         if text == theirs && ours.len() == line.bytes.len() {
             continue;
         }
+        // What no processor runs, or iced-x86 does not know (APX), has no right text.
+        if ["(bad)", "%?", "rex2", ".byte"].iter().any(|word| theirs.contains(word)) {
+            undefined += 1;
+            continue;
+        }
         different += 1;
-        let word = theirs.split(' ').next().unwrap_or_default().to_owned();
+        let word = format!("{} / {}", mnemonic(&theirs), mnemonic(&text));
         let class = classes.entry(word).or_default();
         class.0 += 1;
         if class.1.len() < examples {
@@ -101,5 +134,8 @@ fn main() {
         }
     }
     let share = 100.0 * (1.0 - f64::from(different) / lines.len().max(1) as f64);
-    println!("{} instructions, {different} different: {share:.5} % agree", lines.len());
+    println!(
+        "{} instructions, {different} different: {share:.5} % agree; {undefined} undefined",
+        lines.len()
+    );
 }

@@ -2,8 +2,7 @@
 
 use crate::prefix::{self, Leading};
 use crate::{Flow, Instruction, TextOptions, mnemonic, operand};
-use iced_x86::{FormatMnemonicOptions, Formatter, GasFormatter, Mnemonic};
-use mortis_memory::VirtAddr;
+use iced_x86::{FormatMnemonicOptions, Formatter, GasFormatter};
 
 /// Mnemonics are padded to this width where operands follow.
 const MNEMONIC_WIDTH: usize = 6;
@@ -19,7 +18,7 @@ pub(crate) fn text(instruction: &Instruction, options: &TextOptions<'_>) -> Stri
 
     let mut name = String::new();
     formatter.format_mnemonic_options(decoded, &mut name, FormatMnemonicOptions::NO_PREFIXES);
-    mnemonic::respell(decoded, &mut name);
+    mnemonic::respell(instruction, &mut name);
 
     let operands = match mnemonic::fixed_operands(decoded) {
         Some(fixed) => fixed.to_owned(),
@@ -43,14 +42,7 @@ fn operands(instruction: &Instruction, formatter: &mut GasFormatter) -> String {
             }
         })
         .collect();
-    // iced leaves out a destination that is also the source.
-    if decoded.mnemonic() == Mnemonic::Imul && operands.len() == 2 && decoded.op_count() == 3 {
-        operands.extend(operands.last().cloned());
-    }
-    // iced leaves out the x87 register that an assembler supplies.
-    if operands.is_empty() && decoded.op1_register().is_st() {
-        operands.push(operand::stack_register(decoded.op1_register()));
-    }
+    mnemonic::complete_operands(decoded, &mut operands);
     operands.join(",")
 }
 
@@ -80,7 +72,8 @@ pub(crate) fn push_addresses(
     }
     let decoded = instruction.decoded();
     if decoded.is_ip_rel_memory_operand() {
-        let address = VirtAddr(decoded.memory_displacement64());
+        let distance = operand::relative_displacement(decoded).cast_unsigned();
+        let address = instruction.next_address().offset(distance);
         text.push_str(&format!("        # {address:#x}"));
         options.push_symbol(text, address);
     }

@@ -99,8 +99,11 @@ impl Instruction {
         let (prefixes, length, decoded) = match prefix::scan(bytes) {
             Scan::Stray(count) => (count, count, iced_x86::Instruction::default()),
             Scan::Before(count) => {
-                let decoded = decode(address, bytes);
-                let length = if decoded.is_invalid() { count + 1 } else { decoded.len() };
+                let waits = prefix::waits(bytes.get(count..).unwrap_or_default());
+                let skipped = if waits { count + 1 } else { 0 };
+                let rest = bytes.get(skipped..).unwrap_or_default();
+                let decoded = decode(address.offset(skipped as u64), rest);
+                let length = if decoded.is_invalid() { count + 1 } else { skipped + decoded.len() };
                 (count, length, decoded)
             }
         };
@@ -217,6 +220,16 @@ impl Instruction {
 
     pub(crate) fn prefix_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.prefixes)).unwrap_or_default()
+    }
+
+    /// Whether the instruction is an x87 one together with the `fwait` before it.
+    pub(crate) fn waits(&self) -> bool {
+        self.opcode() == Some(prefix::FWAIT) && self.len() > usize::from(self.prefixes) + 1
+    }
+
+    /// Whether a REX prefix makes the operands 64 bits wide.
+    pub(crate) fn has_rex_w(&self) -> bool {
+        self.prefix_bytes().last().is_some_and(|byte| byte & 0xf8 == 0x48)
     }
 
     /// The first byte behind the prefixes.

@@ -1,20 +1,64 @@
 //! Mnemonics that binutils spells otherwise than `iced-x86`.
 
-use iced_x86::{Instruction, Mnemonic};
+use crate::operand::stack_register;
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 /// Turns the mnemonic `name` of `iced-x86` into that of binutils.
-pub(crate) fn respell(decoded: &Instruction, name: &mut String) {
+pub(crate) fn respell(instruction: &crate::Instruction, name: &mut String) {
+    let decoded = instruction.decoded();
+    if instruction.waits() && name.starts_with("fn") {
+        name.remove(1);
+    }
     match decoded.mnemonic() {
+        // With a REX prefix that does not reach R8, opcode 90 still does nothing.
+        _ if decoded.code() == Code::Nopq => "nop".clone_into(name),
+        _ if matches!(
+            decoded.code(),
+            Code::Jmp_rel16 | Code::Call_rel16 | Code::Retnw | Code::Retnw_imm16
+        ) && !name.ends_with('w') =>
+        {
+            name.push('w')
+        }
         // Of a far one iced gives the size of the offset.
         Mnemonic::Call | Mnemonic::Jmp => drop_suffix(
             name,
             if decoded.is_call_far_indirect() || decoded.is_jmp_far_indirect() { 'l' } else { 'q' },
         ),
-        Mnemonic::Push | Mnemonic::Pop if !decoded.op0_kind().eq(&iced_x86::OpKind::Register) => {
+        Mnemonic::Push | Mnemonic::Pop if !decoded.op0_kind().eq(&OpKind::Register) => {
             drop_suffix(name, 'q');
         }
         Mnemonic::Retf => drop_suffix(name, 'l'),
         Mnemonic::Iretd => drop_suffix(name, 'l'),
+        Mnemonic::Reservednop | Mnemonic::Prefetchit0 | Mnemonic::Prefetchit1
+            if decoded.mnemonic() == Mnemonic::Reservednop
+                || decoded.memory_base() != Register::RIP =>
+        {
+            let suffix = match decoded.code() {
+                _ if decoded.op0_kind() == OpKind::Register => "",
+                Code::Reservednop_rm16_r16_0F0D
+                | Code::Reservednop_rm16_r16_0F18
+                | Code::Reservednop_rm16_r16_0F19
+                | Code::Reservednop_rm16_r16_0F1A
+                | Code::Reservednop_rm16_r16_0F1B
+                | Code::Reservednop_rm16_r16_0F1C
+                | Code::Reservednop_rm16_r16_0F1D
+                | Code::Reservednop_rm16_r16_0F1E
+                | Code::Reservednop_rm16_r16_0F1F => "w",
+                Code::Reservednop_rm64_r64_0F0D
+                | Code::Reservednop_rm64_r64_0F18
+                | Code::Reservednop_rm64_r64_0F19
+                | Code::Reservednop_rm64_r64_0F1A
+                | Code::Reservednop_rm64_r64_0F1B
+                | Code::Reservednop_rm64_r64_0F1C
+                | Code::Reservednop_rm64_r64_0F1D
+                | Code::Reservednop_rm64_r64_0F1E
+                | Code::Reservednop_rm64_r64_0F1F => "q",
+                _ => "l",
+            };
+            *name = format!("nop{suffix}");
+        }
+        Mnemonic::Movsx if name == "movsxw" => "movsww".clone_into(name),
+        Mnemonic::Movzx if name == "movzxw" => "movzww".clone_into(name),
         Mnemonic::Sal => name.replace_range(..3, "shl"),
         _ => {}
     }
@@ -23,6 +67,33 @@ pub(crate) fn respell(decoded: &Instruction, name: &mut String) {
 fn drop_suffix(name: &mut String, suffix: char) {
     if name.ends_with(suffix) {
         name.pop();
+    }
+}
+
+/// Adds the operands that `iced-x86` leaves to the assembler and binutils prints, and takes away
+/// those that binutils does not.
+pub(crate) fn complete_operands(decoded: &Instruction, operands: &mut Vec<String>) {
+    match decoded.mnemonic() {
+        // The destination that is also the source.
+        Mnemonic::Imul if operands.len() == 2 && decoded.op_count() == 3 => {
+            operands.extend(operands.last().cloned());
+        }
+        _ if decoded.code() == Code::Nopq => operands.clear(),
+        Mnemonic::Reservednop => operands.drain(..operands.len().saturating_sub(1)).for_each(drop),
+        Mnemonic::Faddp
+        | Mnemonic::Fmulp
+        | Mnemonic::Fsubp
+        | Mnemonic::Fsubrp
+        | Mnemonic::Fdivp
+        | Mnemonic::Fdivrp
+            if operands.len() < 2 =>
+        {
+            *operands = vec!["%st".to_owned(), stack_register(decoded.op0_register())];
+        }
+        _ if operands.is_empty() && decoded.op1_register().is_st() => {
+            operands.push(stack_register(decoded.op1_register()));
+        }
+        _ => {}
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn respell(instruction: &Instruction, number: u32, text: &str) -> Str
         OpKind::MemorySegEDI => format!("%{}:(%edi)", segment(decoded)),
         OpKind::MemoryESRDI => "%es:(%rdi)".to_owned(),
         OpKind::MemoryESEDI => "%es:(%edi)".to_owned(),
-        OpKind::Register => register(decoded, number, text),
+        OpKind::Register => register(instruction, number, text),
         OpKind::Immediate8 if is_shift_by_one(instruction) => "$1".to_owned(),
         _ => text.to_owned(),
     }
@@ -30,14 +30,22 @@ fn segment(decoded: &iced_x86::Instruction) -> &'static str {
     }
 }
 
-fn register(decoded: &iced_x86::Instruction, number: u32, text: &str) -> String {
+fn register(instruction: &Instruction, number: u32, text: &str) -> String {
+    let decoded = instruction.decoded();
     let register = decoded.op_register(number);
     if is_port(decoded, number) {
         return format!("({text})");
     }
     match decoded.mnemonic() {
-        Mnemonic::Lldt | Mnemonic::Ltr | Mnemonic::Lkgs => {
-            format!("%{}", register_name(register.full_register32()))
+        // Selectors: 16 bits count, as many are named as the operand size says.
+        Mnemonic::Lldt | Mnemonic::Ltr | Mnemonic::Lkgs | Mnemonic::Verr | Mnemonic::Verw => {
+            let named = match (instruction.has_rex_w(), instruction.prefix_bytes().contains(&0x66))
+            {
+                (true, _) => register.full_register(),
+                (false, false) => register.full_register32(),
+                (false, true) => register,
+            };
+            format!("%{}", register_name(named))
         }
         _ if register.is_dr() => text.replace("%dr", "%db"),
         _ => text.to_owned(),
@@ -85,12 +93,12 @@ fn memory(instruction: &Instruction, text: &str) -> String {
     let sib = sib(instruction);
     let displacement = decoded.memory_displacement64();
     if base.is_ip() {
-        push_signed(&mut out, displacement.wrapping_sub(decoded.next_ip()).cast_signed());
+        push_signed(&mut out, relative_displacement(decoded));
         out.push_str(if base == Register::EIP { "(%eip)" } else { "(%rip)" });
     } else {
         let narrow = base.size() == 4 || index.size() == 4 && !index.is_vector_register();
         let shown_index = match index {
-            Register::None if sib.is_some_and(Sib::shows_no_index) => {
+            Register::None if sib.is_some_and(|sib| sib.shows_no_index(base)) => {
                 Some(if narrow { "eiz".to_owned() } else { "riz".to_owned() })
             }
             Register::None => None,
@@ -140,14 +148,23 @@ fn push_signed(out: &mut String, number: i64) {
 #[derive(Clone, Copy, Debug)]
 struct Sib {
     scale: u32,
-    base: u8,
 }
 
 impl Sib {
     /// Whether binutils writes the missing index as `%riz`: everywhere but where the SIB byte is
     /// there only because RSP, R12 or an absolute address cannot be encoded without one.
-    fn shows_no_index(self) -> bool {
-        self.scale != 1 || !matches!(self.base, 4 | 5)
+    fn shows_no_index(self, base: Register) -> bool {
+        self.scale != 1
+            || !matches!(base.full_register(), Register::RSP | Register::R12 | Register::None)
+    }
+}
+
+/// The distance of a RIP- or EIP-relative operand from the next instruction.
+pub(crate) fn relative_displacement(decoded: &iced_x86::Instruction) -> i64 {
+    let distance = decoded.memory_displacement64().wrapping_sub(decoded.next_ip());
+    match decoded.memory_base() {
+        Register::EIP => i64::from(distance as u32 as i32),
+        _ => distance.cast_signed(),
     }
 }
 
@@ -172,7 +189,7 @@ fn sib(instruction: &Instruction) -> Option<Sib> {
         };
     let modrm = *bytes.get(modrm_at)?;
     let sib = *bytes.get(modrm_at + 1)?;
-    (modrm & 7 == 4 && modrm >> 6 != 3).then_some(Sib { scale: 1 << (sib >> 6), base: sib & 7 })
+    (modrm & 7 == 4 && modrm >> 6 != 3).then_some(Sib { scale: 1 << (sib >> 6) })
 }
 
 /// An x87 stack register: `%st(1)`.

@@ -7,12 +7,18 @@
 
 use crate::Instruction;
 use crate::disassembler::decode;
-use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Mnemonic, OpKind, Register};
 
 /// The longest that an instruction can be.
 pub(crate) const MAX_LENGTH: usize = 15;
 
-const FWAIT: u8 = 0x9b;
+/// `fwait`, which is taken together with the x87 instruction behind it.
+pub(crate) const FWAIT: u8 = 0x9b;
+
+/// Whether `opcode` is an `fwait` and the x87 instruction that it belongs to.
+pub(crate) fn waits(opcode: &[u8]) -> bool {
+    matches!(opcode, [FWAIT, 0xd8..=0xdf, ..])
+}
 
 /// The prefixes at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +48,8 @@ fn is_rex(byte: u8) -> bool {
     byte & 0xf0 == 0x40
 }
 
-fn is_prefix(byte: u8) -> bool {
+/// Whether a byte is a prefix wherever it stands before an opcode.
+pub(crate) fn is_prefix(byte: u8) -> bool {
     is_rex(byte) || matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
 }
 
@@ -91,7 +98,24 @@ pub(crate) fn leading(instruction: &Instruction) -> Leading {
             Meaning::Nothing => push_word(&mut leading.words, name(byte)),
         }
     }
+    if has_evex_twin(instruction) {
+        push_word(&mut leading.words, "{vex}");
+    }
     leading
+}
+
+/// Whether an assembler would choose the EVEX form of this instruction without being told.
+fn has_evex_twin(instruction: &Instruction) -> bool {
+    matches!(instruction.opcode(), Some(0xc4 | 0xc5))
+        && matches!(
+            instruction.decoded().mnemonic(),
+            Mnemonic::Vpdpbusd
+                | Mnemonic::Vpdpbusds
+                | Mnemonic::Vpdpwssd
+                | Mnemonic::Vpdpwssds
+                | Mnemonic::Vpmadd52luq
+                | Mnemonic::Vpmadd52huq
+        )
 }
 
 fn push_word(words: &mut String, word: &str) {
@@ -131,16 +155,22 @@ fn meaning(instruction: &Instruction, index: usize, byte: u8) -> Meaning {
             || decoded.mnemonic() == Mnemonic::Ret);
     let used = match byte {
         0x40..=0x4f => rex_used(instruction, index, byte),
-        0x2e if decoded.is_jcc_short_or_near() => return Meaning::Hint(",pn"),
-        0x3e if decoded.is_jcc_short_or_near() => return Meaning::Hint(",pt"),
+        0x2e if is_hinted(decoded) => return Meaning::Hint(",pn"),
+        0x3e if is_hinted(decoded) => return Meaning::Hint(",pt"),
         0x3e if decoded.is_jmp_near_indirect() || decoded.is_call_near_indirect() => {
             return Meaning::Word("notrack");
         }
         0x64 | 0x65 => has_segmented_memory(decoded),
         // The source of a string instruction is printed with its segment, DS whatever these say.
-        0x26 | 0x2e | 0x36 | 0x3e => has_string_source(decoded),
+        0x26 | 0x2e | 0x36 | 0x3e => {
+            // binutils takes the last segment prefix for the one that counts.
+            let moved = matches!(decoded.memory_segment(), Register::FS | Register::GS);
+            has_string_source(decoded) || moved && has_segmented_memory(decoded)
+        }
         0xf0 => false,
+        0x66 if stores_selector(decoded) => false,
         0x67 if has_absolute_offset(instruction) => false,
+        0xf2 | 0xf3 if is_plain_nop(decoded) => false,
         0xf2 if branch => return Meaning::Word("bnd"),
         0xf2 if decoded.has_xacquire_prefix() => return Meaning::Word("xacquire"),
         0xf3 if decoded.has_xrelease_prefix() => return Meaning::Word("xrelease"),
@@ -152,6 +182,19 @@ fn meaning(instruction: &Instruction, index: usize, byte: u8) -> Meaning {
         _ => changes_without(instruction, byte),
     };
     if used { Meaning::Absorbed } else { Meaning::Nothing }
+}
+
+/// Whether binutils prints the static prediction of a branch.
+fn is_hinted(decoded: &iced_x86::Instruction) -> bool {
+    decoded.is_jcc_short_or_near()
+        || decoded.is_jcx_short()
+        || decoded.is_loop()
+        || decoded.is_loopcc()
+}
+
+/// Whether no repeat prefix makes this another instruction.
+fn is_plain_nop(decoded: &iced_x86::Instruction) -> bool {
+    matches!(decoded.mnemonic(), Mnemonic::Nop | Mnemonic::Reservednop)
 }
 
 fn repeats_without_comparing(decoded: &iced_x86::Instruction) -> bool {
@@ -206,6 +249,13 @@ fn has_string_source(decoded: &iced_x86::Instruction) -> bool {
         })
 }
 
+/// Whether this moves a segment register from or to memory: always two bytes.
+fn stores_selector(decoded: &iced_x86::Instruction) -> bool {
+    decoded.mnemonic() == Mnemonic::Mov
+        && (0..2).any(|operand| decoded.op_register(operand).is_segment_register())
+        && decoded.op_kinds().any(|kind| kind == OpKind::Memory)
+}
+
 /// Whether this is a `mov` between the accumulator and an address that stands in the instruction
 /// whole, without a ModRM byte.
 pub(crate) fn has_absolute_offset(instruction: &Instruction) -> bool {
@@ -216,30 +266,58 @@ pub(crate) fn has_absolute_offset(instruction: &Instruction) -> bool {
 /// Whether every bit of the REX prefix does something. Without bits, it turns `ah` to `bh` into
 /// `spl` to `dil`.
 fn rex_used(instruction: &Instruction, index: usize, byte: u8) -> bool {
+    let decoded = instruction.decoded();
     if byte & 0xf == 0 {
-        return (0..instruction.decoded().op_count()).any(|operand| {
+        return (0..decoded.op_count()).any(|operand| {
             matches!(
-                instruction.decoded().op_register(operand),
+                decoded.op_register(operand),
                 Register::SPL | Register::BPL | Register::SIL | Register::DIL
             )
         });
     }
-    [1, 2, 4, 8].into_iter().filter(|bit| byte & bit != 0).all(|bit| {
-        let mut bytes = instruction.bytes().to_vec();
-        if let Some(rex) = bytes.get_mut(index) {
-            *rex = byte & !bit;
+    [1, 2, 4, 8].into_iter().filter(|bit| byte & bit != 0).all(|bit| match bit {
+        // It extends the base, also where there is none.
+        1 if has_modrm_memory(instruction) => true,
+        8 if stores_selector(decoded) || decoded.code() == Code::Nopq => false,
+        // Where it only takes back what a 66 did, it does nothing.
+        // Where it only takes back what a 66 did, it does nothing.
+        8 if instruction.prefix_bytes().contains(&0x66) && !changes_without(instruction, 0x66) => {
+            let wide = without(instruction, |other| other == 0x66);
+            let mut narrow = wide.clone();
+            if let Some(rex) = narrow.iter_mut().find(|byte| **byte & 0xf0 == 0x40) {
+                *rex &= !bit;
+            }
+            decode(instruction.address, &narrow) != decode(instruction.address, &wide)
         }
-        decode(instruction.address, &bytes) != *instruction.decoded()
+        _ => {
+            let mut bytes = instruction.bytes().to_vec();
+            if let Some(rex) = bytes.get_mut(index) {
+                *rex &= !bit;
+            }
+            decode(instruction.address, &bytes) != *decoded
+        }
     })
 }
 
 /// Whether the instruction is another one without its prefixes of the kind of `prefix`.
 fn changes_without(instruction: &Instruction, prefix: u8) -> bool {
-    let (prefixes, rest) = instruction.bytes().split_at(instruction.prefix_bytes().len());
-    let mut bytes: Vec<u8> =
-        prefixes.iter().copied().filter(|&other| !same_kind(prefix, other)).collect();
-    bytes.extend_from_slice(rest);
+    let bytes = without(instruction, |other| same_kind(prefix, other));
     // What is RIP-relative stays where it is.
     let address = instruction.address.offset((instruction.len() - bytes.len()) as u64);
     decode(address, &bytes) != *instruction.decoded()
+}
+
+/// The instruction's bytes without some of its prefixes.
+fn without(instruction: &Instruction, unwanted: impl Fn(u8) -> bool) -> Vec<u8> {
+    let (prefixes, rest) = instruction.bytes().split_at(instruction.prefix_bytes().len());
+    let mut bytes: Vec<u8> = prefixes.iter().copied().filter(|&other| !unwanted(other)).collect();
+    bytes.extend_from_slice(rest);
+    bytes
+}
+
+/// Whether there is a memory operand that a ModRM byte encodes.
+fn has_modrm_memory(instruction: &Instruction) -> bool {
+    instruction.decoded().op_kinds().any(|kind| kind == OpKind::Memory)
+        && instruction.decoded().mnemonic() != Mnemonic::Xlatb
+        && !has_absolute_offset(instruction)
 }
