@@ -25,6 +25,6 @@ mod store;
 pub mod table;
 
 pub use products::{
-    Product, available, boot_file, console, dump, module, module_debug, peer, release, root, truth,
-    truth_names, vmlinux,
+    Product, available, boot_file, console, dmesg, dump, module, module_debug, peer, release, root,
+    truth, truth_names, vmlinux,
 };

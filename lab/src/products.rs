@@ -129,6 +129,12 @@ pub fn console(kernel: &str, case: &str) -> String {
     text(store().dump(kernel, case).join("console.log"))
 }
 
+/// The log at the moment of death, as makedumpfile reads it out of the dump.
+/// Some oopses (a double fault's) are only here and never reached the console.
+pub fn dmesg(kernel: &str, case: &str) -> String {
+    text(store().dump(kernel, case).join("dmesg"))
+}
+
 /// Every dump there is, in the order of the table.
 pub fn available() -> Vec<Product> {
     let store = store();

@@ -108,8 +108,9 @@ impl Case {
             busy: "user",
             memory: 640,
             crashkernel: 256,
-            // Room for the stacks of all tasks, so that the oops and the boot are both in the log.
-            parameters: "log_buf_len=1M",
+            // Room for the stacks of all tasks, so that the boot is still in the log with them;
+            // and true addresses where /proc would print hashed ones.
+            parameters: "log_buf_len=1M no_hash_pointers",
             crowd: 0,
             bare: false,
             timeout: 600,
@@ -124,7 +125,7 @@ pub const CASES: &[Case] = &[
     Case::new("oom", Crash::Oom, Paging::Four),
     Case {
         // The default log buffer: its oldest records are overwritten.
-        parameters: "",
+        parameters: "no_hash_pointers",
         ..Case::new("init", Crash::Init, Paging::Five)
     },
     Case::new("null", Crash::Module("null"), Paging::Four),

@@ -20,8 +20,8 @@ pub const CAPTURE: &str = include_str!("../../guest/capture");
 
 const APPLETS: &[&str] = &[
     "cat", "cut", "dd", "echo", "free", "grep", "hostname", "ifconfig", "insmod", "losetup", "ls",
-    "mkdir", "mkswap", "mount", "poweroff", "ps", "sh", "sleep", "stat", "swapon", "sync", "tr",
-    "umount", "uname",
+    "mkdir", "mkswap", "mount", "poweroff", "ps", "sh", "sleep", "stat", "swapon", "sync", "tail",
+    "tr", "umount", "uname",
 ];
 
 /// What a finished guest leaves.

@@ -8,12 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use super::guest::Run;
 use super::process::{command, run};
-use crate::manifest::Manifest;
-use crate::store::Store;
 
 /// Moves truth and captures into the product.
-pub fn harvest(store: &Store, guest: &Run, captures: &[&str]) -> Result<Manifest> {
-    let _ = store;
+pub fn harvest(guest: &Run, captures: &[&str]) -> Result<()> {
     debugfs(&guest.truth_disk, &format!("rdump truth {}", guest.product.display()))?;
     if !guest.product.join("truth/version").exists() {
         bail!("the guest left no truth on {}", guest.truth_disk.display());
@@ -29,7 +26,9 @@ pub fn harvest(store: &Store, guest: &Run, captures: &[&str]) -> Result<Manifest
         with_holes(&dense, &path)?;
         fs::remove_file(&dense)?;
     }
-    Ok(Manifest::default())
+    // Missing when makedumpfile cannot find the log of this kernel.
+    debugfs(&guest.dump_disk, &format!("dump dmesg {}/dmesg", guest.product.display()))?;
+    Ok(())
 }
 
 /// debugfs exits with success whatever happens: callers look at the result.

@@ -90,7 +90,8 @@ fn one(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result
     let start = Instant::now();
     progress(format_args!("{} {}: booting the guest", kernel.key, case.name));
     let run = guest::run(store, kernel, case, captures)?;
-    let mut manifest = harvest::harvest(store, &run, captures)?;
+    harvest::harvest(&run, captures)?;
+    let mut manifest = Manifest::default();
     manifest.set("kernel", kernel.key);
     manifest.set("release", store.release(kernel.key).unwrap_or_default());
     manifest.set("case", case.name);

@@ -131,26 +131,16 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
 fn chroot(root: &Path, script: &str) -> Result<Command> {
     let null = root.join("dev/null");
     if !null.exists() {
-        let made = host::is_root()
-            && run(command("mknod").args(["-m", "666"]).arg(&null).args(["c", "1", "3"])).is_ok();
-        if !made {
-            fs::write(&null, "")?;
-        }
+        fs::write(&null, "")?;
     }
-    let is_device = !fs::metadata(&null)?.is_file();
-    let mut command = if host::is_root() && is_device {
-        let mut command = command("chroot");
-        command.arg(root);
-        command
-    } else {
-        let mut command = command("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c"]);
-        command
-            .arg("mount --bind /dev/null \"$0/dev/null\" && exec chroot \"$0\" \"$@\"")
-            .arg(root);
-        command
-    };
-    command.args(["/usr/bin/sh", "-c", script]);
-    command.env("PATH", "/usr/bin:/usr/sbin").env("HOME", "/tmp");
+    // In mounts of its own: the compiler needs /dev/null, objtool needs /proc.
+    let mounts = "mount --bind /dev/null \"$0/dev/null\" && mount --rbind /proc \"$0/proc\" && \
+                  exec chroot \"$0\" \"$@\"";
+    let mut command = command("unshare");
+    if !host::is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", mounts]).arg(root);
+    command.args(["/usr/bin/env", "PATH=/usr/bin:/usr/sbin", "/usr/bin/sh", "-c", script]);
     Ok(command)
 }
