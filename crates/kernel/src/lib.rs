@@ -1,1 +1,23 @@
 //! What a Linux kernel's memory means.
+//!
+//! [`Kernel`] opens a dump; each subsystem is a module that adds its questions to it. All knowledge
+//! of kernel structures, in every version, stands in [`layout!`] declarations; see
+//! [`layout`](mod@layout).
+
+mod address_space;
+pub mod arch;
+pub mod crash_state;
+pub mod error;
+mod kernel;
+pub mod layout;
+pub mod list;
+pub mod log;
+pub mod modules;
+pub mod percpu;
+pub mod tasks;
+pub mod type_sources;
+pub mod vmlinux;
+
+pub use address_space::AddressSpace;
+pub use error::KernelError;
+pub use kernel::{Kernel, OpenKernelError, Options};

@@ -1,0 +1,3 @@
+//! What differs from one processor architecture to the next.
+
+pub mod x86_64;

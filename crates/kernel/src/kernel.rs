@@ -1,0 +1,291 @@
+//! A kernel in a dump: the one object that everything else asks.
+//!
+//! Opening reads a few pages: VMCOREINFO says where the page table is, and from then on memory can
+//! be read. Symbols, types, CPUs, tasks and modules are each found when first asked for, and a
+//! dump in which one of them is damaged still gives the others.
+
+use crate::address_space::AddressSpace;
+use crate::arch::x86_64::{self, paging::PageTable};
+use crate::error::{KernelError, Result};
+use crate::layout::{Layout, Layouts};
+use crate::modules::Module;
+use crate::percpu::Cpus;
+use crate::tasks::TaskList;
+use crate::type_sources::TypeSources;
+use crate::vmlinux::Vmlinux;
+use mortis_debuginfo::kallsyms::{Kallsyms, KallsymsTables};
+use mortis_debuginfo::symbols::{Symbol, SymbolTable};
+use mortis_debuginfo::types::TypeSource;
+use mortis_dump::{Dump, Vmcoreinfo};
+use mortis_memory::{PhysAddr, ReadError, VirtAddr, VirtualMemory};
+use std::sync::{Arc, OnceLock};
+
+/// The kernel in a dump.
+pub struct Kernel {
+    dump: Arc<Dump>,
+    vmcoreinfo: Vmcoreinfo,
+    memory: AddressSpace,
+    vmlinux: Option<Arc<Vmlinux>>,
+    options: Options,
+    symbols: OnceLock<Result<SymbolTable>>,
+    pub(crate) types: OnceLock<Result<TypeSources>>,
+    layouts: Layouts,
+    cpus: OnceLock<Result<Cpus>>,
+    pub(crate) task_list: OnceLock<TaskList>,
+    pub(crate) modules: OnceLock<(Vec<Module>, Option<KernelError>)>,
+}
+
+/// Choices about where knowledge comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Take types from DWARF even where the dump has BTF.
+    pub without_btf: bool,
+}
+
+/// Why a dump cannot be opened as a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenKernelError {
+    /// Without VMCOREINFO nothing says where the page table is.
+    #[error("the dump has no VMCOREINFO note, so its kernel cannot be found")]
+    NoVmcoreinfo,
+    /// A VMCOREINFO key that is needed.
+    #[error("VMCOREINFO lacks {0}")]
+    NoKey(&'static str),
+    /// A vmlinux that is not the dump's.
+    #[error("{vmlinux} does not match the dump: its build-id is {found}, the dump's is {wanted}")]
+    WrongVmlinux {
+        /// The file.
+        vmlinux: String,
+        /// What it is.
+        found: String,
+        /// What the dump needs.
+        wanted: String,
+    },
+    /// Another processor.
+    #[error("the dump is of a {0} machine, which is not supported yet")]
+    Machine(String),
+}
+
+impl Kernel {
+    /// Opens the kernel in `dump`, with its `vmlinux` where there is one.
+    ///
+    /// # Errors
+    /// [`OpenKernelError`] when the dump does not say where its page table is, or the vmlinux is
+    /// of another kernel.
+    pub fn open(
+        dump: Arc<Dump>,
+        vmlinux: Option<Arc<Vmlinux>>,
+        options: Options,
+    ) -> Result<Self, OpenKernelError> {
+        let vmcoreinfo =
+            dump.vmcoreinfo().cloned().ok_or(OpenKernelError::NoVmcoreinfo)?;
+        let swapper_pg_dir =
+            vmcoreinfo.symbol("swapper_pg_dir").ok_or(OpenKernelError::NoKey("swapper_pg_dir"))?;
+        let phys_base = vmcoreinfo
+            .number("phys_base")
+            .ok_or(OpenKernelError::NoKey("phys_base"))?
+            .cast_unsigned();
+        let image_size = vmcoreinfo
+            .number("KERNEL_IMAGE_SIZE")
+            .map_or(x86_64::KERNEL_IMAGE_SIZE, i64::cast_unsigned);
+        if let (Some(vmlinux), Some(wanted)) = (&vmlinux, vmcoreinfo.build_id()) {
+            vmlinux.check_build_id(wanted)?;
+        }
+        let page_table = PageTable {
+            root: PhysAddr(
+                swapper_pg_dir.wrapping_sub(x86_64::START_KERNEL_MAP).wrapping_add(phys_base),
+            ),
+            five_levels: vmcoreinfo.number("pgtable_l5_enabled") == Some(1),
+            encryption_mask: vmcoreinfo.number("sme_mask").map_or(0, i64::cast_unsigned),
+        };
+        let memory = AddressSpace::new(
+            dump.memory(),
+            page_table,
+            VirtAddr(x86_64::START_KERNEL_MAP),
+            image_size,
+            PhysAddr(phys_base),
+        );
+        Ok(Self {
+            dump,
+            vmcoreinfo,
+            memory,
+            vmlinux,
+            options,
+            symbols: OnceLock::new(),
+            types: OnceLock::new(),
+            layouts: Layouts::default(),
+            cpus: OnceLock::new(),
+            task_list: OnceLock::new(),
+            modules: OnceLock::new(),
+        })
+    }
+
+    /// The dump.
+    pub fn dump(&self) -> &Dump {
+        &self.dump
+    }
+
+    /// What the kernel says of itself.
+    pub fn vmcoreinfo(&self) -> &Vmcoreinfo {
+        &self.vmcoreinfo
+    }
+
+    /// The kernel's address space.
+    pub fn memory(&self) -> &AddressSpace {
+        &self.memory
+    }
+
+    /// The vmlinux, where one was given.
+    pub fn vmlinux(&self) -> Option<&Arc<Vmlinux>> {
+        self.vmlinux.as_ref()
+    }
+
+    /// The choices it was opened with.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// What KASLR added to the linker's addresses.
+    pub fn kaslr_offset(&self) -> u64 {
+        self.vmcoreinfo.kerneloffset().unwrap_or(0)
+    }
+
+    /// The kernel's own symbols, without its modules'; see [`Kernel::all_symbols`].
+    ///
+    /// # Errors
+    /// When neither kallsyms nor a vmlinux gives any.
+    pub fn symbols(&self) -> Result<&SymbolTable> {
+        self.symbols.get_or_init(|| self.read_symbols()).as_ref().map_err(Clone::clone)
+    }
+
+    fn read_symbols(&self) -> Result<SymbolTable> {
+        let symbol = |name: &str| self.vmcoreinfo.symbol(name).map(VirtAddr);
+        let anchors: Vec<(&str, VirtAddr)> = ["_stext", "swapper_pg_dir", "init_uts_ns"]
+            .into_iter()
+            .filter_map(|name| Some((name, symbol(name)?)))
+            .collect();
+        let kallsyms = KallsymsTables::from_vmcoreinfo(symbol)
+            .and_then(|tables| Kallsyms::read(&self.memory, &tables, &anchors));
+        let table = match (kallsyms, &self.vmlinux) {
+            (Ok(kallsyms), _) => SymbolTable::new(Some(Arc::new(kallsyms))),
+            (Err(_), Some(vmlinux)) => {
+                let table = SymbolTable::new(None);
+                table.set_elf(vmlinux.symbols(self.kaslr_offset()));
+                table
+            }
+            (Err(error), None) => return Err(KernelError::NoSymbols(error.to_string())),
+        };
+        self.learn_direct_map(&table);
+        Ok(table)
+    }
+
+    /// With KASLR the map of all physical memory starts where `page_offset_base` says.
+    fn learn_direct_map(&self, symbols: &SymbolTable) {
+        let Some(end) = self.memory.physical().ranges().last().map(|range| range.end) else {
+            return;
+        };
+        let base = symbols
+            .address("page_offset_base")
+            .and_then(|address| self.memory.read_u64(address).ok())
+            .filter(|&base| base >= x86_64::KERNEL_SPACE_START && base % (1 << 21) == 0);
+        if let Some(base) = base {
+            self.memory.set_direct_map(VirtAddr(base), end.0);
+        }
+    }
+
+    /// The symbols of the kernel and of its modules.
+    ///
+    /// # Errors
+    /// As [`Kernel::symbols`]. Modules that cannot be read are left out.
+    pub fn all_symbols(&self) -> Result<&SymbolTable> {
+        let symbols = self.symbols()?;
+        self.ensure_module_symbols(symbols);
+        Ok(symbols)
+    }
+
+    /// The address of the kernel's symbol `name`.
+    ///
+    /// # Errors
+    /// When there is none, or no symbols at all.
+    pub fn symbol(&self, name: &str) -> Result<VirtAddr> {
+        if let Some(address) = self.vmcoreinfo.symbol(name) {
+            return Ok(VirtAddr(address));
+        }
+        self.symbols()?.address(name).ok_or_else(|| KernelError::NoSymbol(name.to_owned()))
+    }
+
+    /// The symbol that `address` lies in, the kernel's or a module's, and how far in.
+    pub fn symbol_at(&self, address: VirtAddr) -> Option<(Symbol, u64)> {
+        let symbols = self.symbols().ok()?;
+        if self.is_module_address(address) {
+            self.ensure_module_symbols(symbols);
+        }
+        symbols.lookup_address(address)
+    }
+
+    /// `symbol+offset`, with the module's name behind it in brackets.
+    pub fn symbolize(&self, address: VirtAddr) -> Option<String> {
+        let symbols = self.symbols().ok()?;
+        if self.is_module_address(address) {
+            self.ensure_module_symbols(symbols);
+        }
+        symbols.symbolize(address)
+    }
+
+    /// Whether `address` is outside the kernel's own image, where modules may be.
+    fn is_module_address(&self, address: VirtAddr) -> bool {
+        self.symbols().ok().and_then(SymbolTable::kallsyms).is_none_or(|kallsyms| {
+            kallsyms.lookup_address(address).is_none()
+        })
+    }
+
+    /// The types: BTF from the dump, or else DWARF.
+    ///
+    /// # Errors
+    /// When the dump has no BTF and there is no vmlinux.
+    pub fn types(&self) -> Result<&dyn TypeSource> {
+        Ok(self.type_sources()?.set())
+    }
+
+    /// Where the kernel's types come from.
+    ///
+    /// # Errors
+    /// As [`Kernel::types`].
+    pub fn type_sources(&self) -> Result<&TypeSources> {
+        self.types.get_or_init(|| TypeSources::open(self)).as_ref().map_err(Clone::clone)
+    }
+
+    /// The layout `L`, resolved against this kernel's types.
+    ///
+    /// # Errors
+    /// When there are no types, or no such structure.
+    pub fn layout<L: Layout>(&self) -> Result<Arc<L>> {
+        self.layouts.get(self.types()?)
+    }
+
+    /// The CPUs.
+    ///
+    /// # Errors
+    /// When the per-CPU offsets or masks cannot be read.
+    pub fn cpus(&self) -> Result<&Cpus> {
+        self.cpus.get_or_init(|| Cpus::read(self)).as_ref().map_err(Clone::clone)
+    }
+
+    /// Reads the number behind the kernel's symbol `name`, `N` bytes wide.
+    ///
+    /// # Errors
+    /// When there is no such symbol or its page is not in the dump.
+    pub fn read_symbol<const N: usize>(&self, name: &str) -> Result<u64> {
+        let mut bytes = [0; 8];
+        let address = self.symbol(name)?;
+        self.read(address, &mut bytes[..N.min(8)])?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+impl VirtualMemory for Kernel {
+    fn read(&self, address: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.memory.read(address, buf)
+    }
+}

@@ -1,0 +1,424 @@
+//! Tasks: finding every one of them, and what their `struct task_struct` says.
+
+use crate::error::{KernelError, Result};
+use crate::kernel::Kernel;
+use crate::layout;
+use crate::list::ListHead;
+use mortis_memory::VirtAddr;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+layout! {
+    /// A task: include/linux/sched.h.
+    pub struct TaskStruct = "task_struct" {
+        /// `state` until 2f064a59a11f (5.14).
+        state: "__state" | "state",
+        exit_state: "exit_state",
+        flags: "flags",
+        pid: "pid",
+        tgid: "tgid",
+        comm: "comm",
+        stack: "stack",
+        /// In `thread_info` where CONFIG_THREAD_INFO_IN_TASK (bcf9033e5449, 5.16), before that in
+        /// the task itself.
+        cpu: "thread_info.cpu" | "cpu",
+        mm: "mm",
+        active_mm: "active_mm",
+        tasks: "tasks",
+        thread_node: "thread_node",
+        signal: "signal",
+        parent: "parent",
+        real_parent: "real_parent",
+        group_leader: "group_leader",
+        children: "children",
+        sibling: "sibling",
+        /// Where the switched-out task's registers lie: x86's `struct thread_struct`.
+        thread_sp: "thread.sp",
+        /// When the task last arrived on a CPU, in nanoseconds.
+        last_arrival: "sched_info.last_arrival",
+        utime: "utime",
+        stime: "stime",
+        /// `real_start_time` until cf25e24db61c (5.5).
+        start_boottime: "start_boottime" | "real_start_time",
+        start_time: "start_time",
+        policy: "policy",
+        prio: "prio",
+        static_prio: "static_prio",
+        rt_priority: "rt_priority",
+    }
+}
+
+layout! {
+    /// What the threads of a process share: include/linux/sched/signal.h.
+    pub struct SignalStruct = "signal_struct" {
+        thread_head: "thread_head",
+        nr_threads: "nr_threads",
+        rlim: "rlim",
+        utime: "utime",
+        stime: "stime",
+    }
+}
+
+layout! {
+    /// A CPU's run queue: kernel/sched/sched.h.
+    pub struct RunQueue = "rq" {
+        curr: "curr",
+        idle: "idle",
+        stop: "stop",
+        cpu: "cpu",
+        clock: "clock",
+        nr_running: "nr_running",
+    }
+}
+
+/// What a task was doing, from `__state` and `exit_state` together (include/linux/sched.h and
+/// `task_state_array` in fs/proc/array.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskState {
+    /// Running, or ready to.
+    Running,
+    /// Sleeping until an event or a signal.
+    Interruptible,
+    /// Sleeping until an event, deaf to signals.
+    Uninterruptible,
+    /// Stopped by a signal.
+    Stopped,
+    /// Stopped by a tracer.
+    Traced,
+    /// Gone, not yet reaped.
+    Zombie,
+    /// Going away.
+    Dead,
+    /// Parked (a kernel thread).
+    Parked,
+    /// A kernel thread with nothing to do, which does not count as load.
+    Idle,
+    /// Just created, never run.
+    New,
+    /// Bits that mean nothing here.
+    Unknown(u64),
+}
+
+/// Bits of `__state` and `exit_state` (include/linux/sched.h). They have kept these values since
+/// 8ef9925b02c2 (4.14).
+mod state_bits {
+    pub const INTERRUPTIBLE: u64 = 0x1;
+    pub const UNINTERRUPTIBLE: u64 = 0x2;
+    pub const STOPPED: u64 = 0x4;
+    pub const TRACED: u64 = 0x8;
+    pub const EXIT_DEAD: u64 = 0x10;
+    pub const EXIT_ZOMBIE: u64 = 0x20;
+    pub const PARKED: u64 = 0x40;
+    pub const DEAD: u64 = 0x80;
+    pub const NOLOAD: u64 = 0x400;
+    pub const NEW: u64 = 0x800;
+}
+
+impl TaskState {
+    /// Decodes the two members.
+    pub fn decode(state: u64, exit_state: u64) -> Self {
+        use state_bits as bit;
+        let all = state | exit_state;
+        // What is gone stays gone, whatever else is set; zombie comes before dead as in
+        // task_state_array's bit order from the top.
+        if all & bit::EXIT_ZOMBIE != 0 {
+            TaskState::Zombie
+        } else if all & (bit::EXIT_DEAD | bit::DEAD) != 0 {
+            TaskState::Dead
+        } else if all & bit::NEW != 0 {
+            TaskState::New
+        } else if all & bit::PARKED != 0 {
+            TaskState::Parked
+        } else if all & bit::UNINTERRUPTIBLE != 0 && all & bit::NOLOAD != 0 {
+            TaskState::Idle
+        } else if all & bit::TRACED != 0 {
+            TaskState::Traced
+        } else if all & bit::STOPPED != 0 {
+            TaskState::Stopped
+        } else if all & bit::UNINTERRUPTIBLE != 0 {
+            TaskState::Uninterruptible
+        } else if all & bit::INTERRUPTIBLE != 0 {
+            TaskState::Interruptible
+        } else if all == 0 {
+            TaskState::Running
+        } else {
+            TaskState::Unknown(all)
+        }
+    }
+
+    /// crash's two letters: `RU IN UN ST TR ZO DE PA ID NE`, `??` when unknown.
+    pub const fn code(self) -> &'static str {
+        match self {
+            TaskState::Running => "RU",
+            TaskState::Interruptible => "IN",
+            TaskState::Uninterruptible => "UN",
+            TaskState::Stopped => "ST",
+            TaskState::Traced => "TR",
+            TaskState::Zombie => "ZO",
+            TaskState::Dead => "DE",
+            TaskState::Parked => "PA",
+            TaskState::Idle => "ID",
+            TaskState::New => "NE",
+            TaskState::Unknown(_) => "??",
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
+/// `PF_KTHREAD` of `task_struct.flags`.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// A task, by the address of its `struct task_struct`. Reading more is done when asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// The `struct task_struct`.
+    pub address: VirtAddr,
+    /// Its process id; 0 for the idle tasks.
+    pub pid: u32,
+}
+
+impl Task {
+    /// The thread group's id, which user space calls the pid.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn tgid(self, kernel: &Kernel) -> Result<u32> {
+        Ok(kernel.task_struct()?.tgid.u64(kernel, self.address)? as u32)
+    }
+
+    /// The command name.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn comm(self, kernel: &Kernel) -> Result<String> {
+        kernel.task_struct()?.comm.text(kernel, self.address)
+    }
+
+    /// The CPU it runs on or last ran on.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn cpu(self, kernel: &Kernel) -> Result<u32> {
+        Ok(kernel.task_struct()?.cpu.u64(kernel, self.address)? as u32)
+    }
+
+    /// What it was doing.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn state(self, kernel: &Kernel) -> Result<TaskState> {
+        let layout = kernel.task_struct()?;
+        let state = layout.state.u64(kernel, self.address)?;
+        let exit_state = layout.exit_state.u64(kernel, self.address)?;
+        Ok(TaskState::decode(state, exit_state))
+    }
+
+    /// Whether it is a kernel thread: it has no user memory and never will.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn is_kernel_thread(self, kernel: &Kernel) -> Result<bool> {
+        Ok(kernel.task_struct()?.flags.u64(kernel, self.address)? & PF_KTHREAD != 0)
+    }
+
+    /// Its user memory (`mm_struct`); null for a kernel thread.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn mm(self, kernel: &Kernel) -> Result<VirtAddr> {
+        kernel.task_struct()?.mm.pointer(kernel, self.address)
+    }
+
+    /// The lowest address of its kernel stack.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn stack(self, kernel: &Kernel) -> Result<VirtAddr> {
+        kernel.task_struct()?.stack.pointer(kernel, self.address)
+    }
+
+    /// The task it reports to.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn parent(self, kernel: &Kernel) -> Result<Task> {
+        kernel.task_at(kernel.task_struct()?.parent.pointer(kernel, self.address)?)
+    }
+}
+
+/// Every task that could be found.
+#[derive(Debug, Default)]
+pub struct TaskList {
+    /// The idle task of each CPU in order, then all others by pid.
+    pub tasks: Vec<Task>,
+    /// How many of them, at the front, are idle tasks.
+    pub idle: usize,
+    /// What was in the way of finding more.
+    pub problems: Vec<KernelError>,
+}
+
+impl TaskList {
+    fn read(kernel: &Kernel) -> Self {
+        let mut list = TaskList::default();
+        let mut seen = HashSet::new();
+        list.add_idle_tasks(kernel, &mut seen);
+        let mut others = Vec::new();
+        if let Err(error) = list.add_processes(kernel, &mut seen, &mut others) {
+            list.problems.push(error);
+        }
+        // On a CPU but on no list: a task that is being born or buried.
+        for cpu in kernel.cpus().map(|cpus| cpus.possible.clone()).unwrap_or_default() {
+            if let Ok(task) = kernel.current_task(cpu)
+                && task.pid != 0
+                && seen.insert(task.address)
+            {
+                others.push(task);
+            }
+        }
+        others.sort_by_key(|task| (task.pid, task.address));
+        list.idle = list.tasks.len();
+        list.tasks.extend(others);
+        list
+    }
+
+    fn add_idle_tasks(&mut self, kernel: &Kernel, seen: &mut HashSet<VirtAddr>) {
+        let cpus = kernel.cpus().map(|cpus| cpus.online.clone()).unwrap_or_else(|error| {
+            self.problems.push(error);
+            Vec::new()
+        });
+        for cpu in cpus {
+            match kernel.idle_task(cpu) {
+                Ok(task) => {
+                    if seen.insert(task.address) {
+                        self.tasks.push(task);
+                    }
+                }
+                Err(error) => self.problems.push(error),
+            }
+        }
+    }
+
+    /// Walks `init_task.tasks`, the list of thread group leaders, and each one's threads.
+    fn add_processes(
+        &mut self,
+        kernel: &Kernel,
+        seen: &mut HashSet<VirtAddr>,
+        others: &mut Vec<Task>,
+    ) -> Result<()> {
+        let layout = kernel.task_struct()?;
+        let signal_struct = kernel.layout::<SignalStruct>()?;
+        let init_task = kernel.symbol("init_task")?;
+        if self.tasks.is_empty() && seen.insert(init_task) {
+            self.tasks.push(Task { address: init_task, pid: 0 });
+        }
+        for link in ListHead::new(kernel, "list of processes", layout.tasks.address(init_task)?) {
+            let leader = match link {
+                Ok(link) => layout.tasks.container(link)?,
+                Err(error) => {
+                    self.problems.push(error);
+                    break;
+                }
+            };
+            let threads = layout
+                .signal
+                .pointer(kernel, leader)
+                .and_then(|signal| signal_struct.thread_head.address(signal));
+            match (kernel.task_at(leader), threads) {
+                (Ok(task), Ok(threads)) => {
+                    if seen.insert(leader) {
+                        others.push(task);
+                    }
+                    self.add_threads(kernel, &layout, threads, seen, others);
+                }
+                (task, threads) => {
+                    if let Ok(task) = task.as_ref()
+                        && seen.insert(leader)
+                    {
+                        others.push(*task);
+                    }
+                    self.problems.extend(task.err().into_iter().chain(threads.err()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_threads(
+        &mut self,
+        kernel: &Kernel,
+        layout: &TaskStruct,
+        thread_head: VirtAddr,
+        seen: &mut HashSet<VirtAddr>,
+        others: &mut Vec<Task>,
+    ) {
+        for link in ListHead::new(kernel, "list of threads", thread_head) {
+            let task = link
+                .and_then(|link| layout.thread_node.container(link))
+                .and_then(|address| kernel.task_at(address));
+            match task {
+                Ok(task) => {
+                    if seen.insert(task.address) {
+                        others.push(task);
+                    }
+                }
+                Err(error) => {
+                    self.problems.push(error);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Kernel {
+    /// The layout of `struct task_struct`.
+    ///
+    /// # Errors
+    /// When the types are out of reach.
+    pub fn task_struct(&self) -> Result<Arc<TaskStruct>> {
+        self.layout::<TaskStruct>()
+    }
+
+    /// The task whose `struct task_struct` lies at `address`.
+    ///
+    /// # Errors
+    /// When its pid cannot be read.
+    pub fn task_at(&self, address: VirtAddr) -> Result<Task> {
+        let pid = self.task_struct()?.pid.u64(self, address)? as u32;
+        Ok(Task { address, pid })
+    }
+
+    /// Every task, found on first use.
+    pub fn tasks(&self) -> &TaskList {
+        self.task_list.get_or_init(|| TaskList::read(self))
+    }
+
+    /// The task with process id `pid`; for 0 that of CPU 0.
+    pub fn task_by_pid(&self, pid: u32) -> Option<Task> {
+        self.tasks().tasks.iter().find(|task| task.pid == pid).copied()
+    }
+
+    /// The task that was running on `cpu`.
+    ///
+    /// # Errors
+    /// When the CPU's run queue cannot be read.
+    pub fn current_task(&self, cpu: u32) -> Result<Task> {
+        let rq = self.per_cpu("runqueues", cpu)?;
+        self.task_at(self.layout::<RunQueue>()?.curr.pointer(self, rq)?)
+    }
+
+    /// The idle task of `cpu`.
+    ///
+    /// # Errors
+    /// When the CPU's run queue cannot be read.
+    pub fn idle_task(&self, cpu: u32) -> Result<Task> {
+        let rq = self.per_cpu("runqueues", cpu)?;
+        self.task_at(self.layout::<RunQueue>()?.idle.pointer(self, rq)?)
+    }
+}

@@ -1,0 +1,157 @@
+//! The kernel's file with debug information: what it adds to what the dump says of itself.
+
+use crate::kernel::OpenKernelError;
+use mortis_debuginfo::dwarf::{Dwarf, DwarfError, SourceFrame, SourceLine};
+use mortis_debuginfo::elf::{ElfError, ElfFile, ElfSymbolKind};
+use mortis_debuginfo::symbols::SymbolList;
+use mortis_debuginfo::types::TypeSource;
+use mortis_debuginfo::{Image, MappedFile};
+use mortis_memory::VirtAddr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Why a file cannot serve as the vmlinux.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmlinuxError {
+    /// The operating system does not open or map it.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// It cannot be read as an ELF file.
+    #[error("{}: {source}", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ElfError,
+    },
+    /// An ELF file, but no kernel.
+    #[error("{}: an ELF file, but not a kernel", path.display())]
+    NotAKernel {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// An open vmlinux.
+pub struct Vmlinux {
+    path: PathBuf,
+    elf: Arc<ElfFile>,
+    dwarf: OnceLock<Result<Arc<Dwarf>, DwarfError>>,
+}
+
+impl Vmlinux {
+    /// Opens and maps a vmlinux. Reads its headers only.
+    ///
+    /// # Errors
+    /// [`VmlinuxError`].
+    pub fn open(path: &Path) -> Result<Self, VmlinuxError> {
+        let io = |source| VmlinuxError::Io { path: path.to_owned(), source };
+        let map = File::open(path).and_then(|file| MappedFile::map(&file)).map_err(io)?;
+        Self::from_image(path.to_owned(), Arc::new(map))
+    }
+
+    /// Opens a vmlinux whose bytes are at hand.
+    ///
+    /// # Errors
+    /// [`VmlinuxError`].
+    pub fn from_image(path: PathBuf, image: Arc<dyn Image>) -> Result<Self, VmlinuxError> {
+        let elf = match ElfFile::open(image) {
+            Ok(elf) => elf,
+            Err(source) => return Err(VmlinuxError::Elf { path, source }),
+        };
+        if !elf.is_kernel() {
+            return Err(VmlinuxError::NotAKernel { path });
+        }
+        Ok(Self { path, elf: Arc::new(elf), dwarf: OnceLock::new() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ELF file.
+    pub fn elf(&self) -> &Arc<ElfFile> {
+        &self.elf
+    }
+
+    /// Its DWARF.
+    ///
+    /// # Errors
+    /// When it was stripped, or is damaged.
+    pub fn dwarf(&self) -> Result<&Arc<Dwarf>, DwarfError> {
+        self.dwarf
+            .get_or_init(|| Dwarf::new(Arc::clone(&self.elf)).map(Arc::new))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// Its types, from DWARF.
+    ///
+    /// # Errors
+    /// When it has no DWARF.
+    pub(crate) fn types(&self) -> Result<Arc<dyn TypeSource>, DwarfError> {
+        // TYPES
+        Err(DwarfError::Missing)
+    }
+
+    /// Whether it is the vmlinux of the kernel with the build-id `wanted`, in hexadecimal digits.
+    /// A vmlinux without a build-id is believed.
+    ///
+    /// # Errors
+    /// [`OpenKernelError::WrongVmlinux`].
+    pub(crate) fn check_build_id(&self, wanted: &str) -> Result<(), OpenKernelError> {
+        match self.elf.build_id() {
+            Ok(Some(found)) if !found.to_string().eq_ignore_ascii_case(wanted) => {
+                Err(OpenKernelError::WrongVmlinux {
+                    vmlinux: self.path.display().to_string(),
+                    found: found.to_string(),
+                    wanted: wanted.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its symbols, `kaslr_offset` bytes from where the linker put them; none where it was
+    /// stripped. Absolute symbols and per-CPU ones that are offsets stay as they are.
+    pub(crate) fn symbols(&self, kaslr_offset: u64) -> SymbolList {
+        let Ok(symbols) = self.elf.symbols() else { return SymbolList::default() };
+        let sections = self.elf.sections();
+        let symbols = symbols.filter_map(|symbol| {
+            let name = std::str::from_utf8(symbol.name).ok()?;
+            let section = symbol.section.and_then(|index| sections.get(index));
+            let letter = match (symbol.kind, section) {
+                (_, None) => 'a',
+                (ElfSymbolKind::Function, _) => 't',
+                (ElfSymbolKind::Object, Some(section)) if !section.has_content() => 'b',
+                (ElfSymbolKind::Object, _) => 'd',
+            };
+            let letter = if symbol.global { letter.to_ascii_uppercase() } else { letter };
+            let moves = section.is_some_and(|section| section.address.0 != 0);
+            let address = symbol.address.relocate(if moves { kaslr_offset } else { 0 });
+            Some((name, address, Some(symbol.size).filter(|&size| size != 0), letter))
+        });
+        SymbolList::new(None, symbols)
+    }
+
+    /// The source line of the run-time address `address`.
+    pub fn line_at(&self, address: VirtAddr, kaslr_offset: u64) -> Option<SourceLine> {
+        self.dwarf().ok()?.line_at(address.unrelocate(kaslr_offset)).ok()?
+    }
+
+    /// The functions that the run-time address `address` is in, inlined ones first.
+    pub fn frames_at(&self, address: VirtAddr, kaslr_offset: u64) -> Vec<SourceFrame> {
+        let dwarf = self.dwarf().ok();
+        dwarf
+            .and_then(|dwarf| dwarf.frames_at(address.unrelocate(kaslr_offset)).ok())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,80 @@
+//! What a command is: one entry of the table, from which parsing, help and completion follow.
+
+use crate::arguments::Arguments;
+use crate::output::{Output, Stop};
+use crate::session::Session;
+use mortis_kernel::error::KernelError;
+
+/// A command of the shell.
+pub struct Command {
+    /// The name it is called by.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// One line: what it shows.
+    pub summary: &'static str,
+    /// What may follow the name: `[-l] [-r] [address | symbol] [count]`.
+    pub synopsis: &'static str,
+    /// The options it takes.
+    pub options: &'static [Opt],
+    /// The rest of its help: paragraphs, and examples.
+    pub help: &'static str,
+    /// What it does.
+    pub run: fn(&mut Session, &Arguments, &mut Output) -> Result<(), CommandError>,
+}
+
+/// An option of a command.
+pub struct Opt {
+    /// Its letter.
+    pub letter: char,
+    /// What its value is called in the help; `None` for a flag.
+    pub value: Option<&'static str>,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// A flag: an option without a value.
+pub const fn flag(letter: char, help: &'static str) -> Opt {
+    Opt { letter, value: None, help }
+}
+
+/// An option with a value.
+pub const fn value(letter: char, value: &'static str, help: &'static str) -> Opt {
+    Opt { letter, value: Some(value), help }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Called wrongly; says how.
+    #[error("{0}")]
+    Usage(String),
+    /// The kernel's memory does not tell.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Anything else worth one line.
+    #[error("{0}")]
+    Message(String),
+    /// Nothing wrong: the reader went away, or the user pressed Ctrl-C.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+}
+
+impl From<mortis_memory::ReadError> for CommandError {
+    fn from(error: mortis_memory::ReadError) -> Self {
+        CommandError::Kernel(error.into())
+    }
+}
+
+impl From<mortis_debuginfo::types::TypeError> for CommandError {
+    fn from(error: mortis_debuginfo::types::TypeError) -> Self {
+        CommandError::Kernel(error.into())
+    }
+}
+
+impl CommandError {
+    /// A one-line failure.
+    pub fn message(message: impl Into<String>) -> Self {
+        CommandError::Message(message.into())
+    }
+}

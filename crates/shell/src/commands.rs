@@ -1,0 +1,81 @@
+//! Every command, in the order `help` lists them.
+
+use crate::command::Command;
+use crate::session::Session;
+
+pub mod help;
+pub mod spike;
+
+/// The table of commands.
+pub const TABLE: &[&Command] = &[&help::COMMAND, &spike::COMMAND];
+
+/// The command called `name`, by its name or an alias.
+pub fn find(name: &str) -> Option<&'static Command> {
+    TABLE.iter().copied().find(|command| command.name == name || command.aliases.contains(&name))
+}
+
+/// The command that a line's first word asks for, and its arguments.
+///
+/// A word that names no command may still be one, as in crash: `*task_struct` is `struct`, the tag
+/// of a structure is `struct`, and a symbol is `p`.
+pub fn resolve(
+    _session: &Session,
+    name: &str,
+    arguments: &[String],
+) -> Option<(&'static Command, Vec<String>)> {
+    if let Some(command) = find(name) {
+        return Some((command, arguments.to_vec()));
+    }
+    None
+}
+
+/// The command whose name is nearest to a mistyped one.
+pub fn similar(name: &str) -> Option<&'static str> {
+    TABLE
+        .iter()
+        .flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()))
+        .map(|known| (edit_distance(name, known), known))
+        .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be put in, taken out or changed to make `a` into `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = TABLE
+            .iter()
+            .flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()))
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_near_miss_is_recognised() {
+        assert_eq!(edit_distance("hlep", "help"), 2);
+        assert_eq!(similar("halp"), Some("help"));
+        assert_eq!(similar("xyzzy"), None);
+    }
+}

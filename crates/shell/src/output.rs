@@ -1,0 +1,254 @@
+//! Where a command's answers go, and in which face: text as crash lays it out, or JSON.
+//!
+//! A command [emits](Output::emit) one item after another as it finds them, so that a pipe into
+//! `head` ends a long scan early and a scan over many tasks holds none of them. As JSON a command
+//! is one object on one line:
+//!
+//! ```json
+//! {"mortis":1,"command":"ps","arguments":["-k"],"items":[…],"warnings":["…"],"error":null}
+//! ```
+
+use serde::Serialize;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The version of the JSON schema, in every object's `mortis` member. Members are added without
+/// a new version; one that changes its meaning or goes away makes a new one.
+pub const JSON_VERSION: u32 = 1;
+
+/// Which rendering is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// Text laid out as crash does.
+    Text,
+    /// One JSON object a command.
+    Json,
+}
+
+/// How text is to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether colour escapes may be written.
+    pub color: bool,
+}
+
+impl Style {
+    /// `text` in the colour of what matters most: the panic, an error.
+    pub fn alarm(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// `text` in the colour of a heading.
+    pub fn heading(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// `text` in the colour of what steps back: addresses, padding.
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// `text` in the colour of names: functions, symbols.
+    pub fn name(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// One item of an answer as text. Lines end in a newline.
+pub trait Render {
+    /// Appends the item's text to `out`.
+    fn render(&self, out: &mut String, style: Style);
+}
+
+/// Why a command is to end early though nothing is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Whoever read the output went away.
+    #[error("output closed")]
+    Closed,
+    /// The output cannot be written: a full disk, say.
+    #[error("cannot write the output: {0}")]
+    Write(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Stop::Closed,
+            _ => Stop::Write(error),
+        }
+    }
+}
+
+/// Set by Ctrl-C, looked at by everything that takes long.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(pub Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Fails once Ctrl-C was pressed.
+    ///
+    /// # Errors
+    /// [`Stop::Interrupted`].
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.0.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
+    }
+
+    /// Forgets an earlier Ctrl-C.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The sink for one command's answers.
+pub struct Output<'a> {
+    sink: &'a mut dyn Write,
+    face: Face,
+    style: Style,
+    interrupt: Interrupt,
+    buffer: String,
+    items: usize,
+    warnings: Vec<String>,
+}
+
+/// Text is handed on when this much has gathered.
+const FLUSH_AT: usize = 32 << 10;
+
+impl<'a> Output<'a> {
+    /// Starts the answer to `command arguments`.
+    ///
+    /// # Errors
+    /// [`Stop`] when the sink does not take it.
+    pub fn begin(
+        sink: &'a mut dyn Write,
+        face: Face,
+        style: Style,
+        interrupt: Interrupt,
+        command: &str,
+        arguments: &[String],
+    ) -> Result<Self, Stop> {
+        let output = Self {
+            sink,
+            face,
+            style,
+            interrupt,
+            buffer: String::new(),
+            items: 0,
+            warnings: Vec::new(),
+        };
+        if face == Face::Json {
+            let command = serde_json::to_string(command).unwrap_or_default();
+            let arguments = serde_json::to_string(arguments).unwrap_or_default();
+            write!(
+                output.sink,
+                "{{\"mortis\":{JSON_VERSION},\"command\":{command},\"arguments\":{arguments},\
+                 \"items\":["
+            )?;
+        }
+        Ok(output)
+    }
+
+    /// The face that was asked for. A command computes the same either way; this is for skipping
+    /// work that only one of them shows.
+    pub fn face(&self) -> Face {
+        self.face
+    }
+
+    /// Hands one item on.
+    ///
+    /// # Errors
+    /// [`Stop`] when the sink does not take it, or after Ctrl-C.
+    pub fn emit<T: Serialize + Render + ?Sized>(&mut self, item: &T) -> Result<(), Stop> {
+        self.interrupt.check()?;
+        match self.face {
+            Face::Text => item.render(&mut self.buffer, self.style),
+            Face::Json => {
+                if self.items > 0 {
+                    self.buffer.push(',');
+                }
+                let json = serde_json::to_string(item).map_err(|error| Stop::Write(error.into()))?;
+                self.buffer.push_str(&json);
+            }
+        }
+        self.items += 1;
+        if self.buffer.len() >= FLUSH_AT {
+            self.flush_buffer()?;
+        }
+        Ok(())
+    }
+
+    /// Text that is layout only and no answer: a blank line between blocks, a table's heading.
+    ///
+    /// # Errors
+    /// As [`Output::emit`].
+    pub fn layout(&mut self, text: &str) -> Result<(), Stop> {
+        if self.face == Face::Text {
+            self.interrupt.check()?;
+            self.buffer.push_str(text);
+        }
+        Ok(())
+    }
+
+    /// Something the user must know of an answer that is given nevertheless. Text goes to
+    /// standard error, behind what was emitted before.
+    pub fn warn(&mut self, warning: impl std::fmt::Display) {
+        let warning = warning.to_string();
+        if self.face == Face::Text {
+            let _ = self.flush_buffer();
+            eprintln!("WARNING: {warning}");
+        }
+        self.warnings.push(warning);
+    }
+
+    /// Fails after Ctrl-C; for loops that emit nothing for long.
+    ///
+    /// # Errors
+    /// [`Stop::Interrupted`].
+    pub fn check(&self) -> Result<(), Stop> {
+        self.interrupt.check()
+    }
+
+    /// The flag that Ctrl-C sets, for scans on other threads.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    fn flush_buffer(&mut self) -> Result<(), Stop> {
+        self.sink.write_all(self.buffer.as_bytes())?;
+        self.buffer.clear();
+        Ok(self.sink.flush()?)
+    }
+
+    /// Ends the answer. `error` is why the command failed, if it did.
+    ///
+    /// # Errors
+    /// [`Stop`] when the sink does not take it.
+    pub fn finish(mut self, error: Option<&str>) -> Result<(), Stop> {
+        if self.face == Face::Json {
+            let warnings = serde_json::to_string(&self.warnings).unwrap_or_default();
+            let error = serde_json::to_string(&error).unwrap_or_default();
+            self.buffer.push_str(&format!("],\"warnings\":{warnings},\"error\":{error}}}\n"));
+        }
+        self.flush_buffer()
+    }
+}
+
+/// An item that is just text: help, or a rendering that has no parts worth naming.
+#[derive(Clone, Debug, Serialize)]
+pub struct Text {
+    /// The text; ends in a newline.
+    pub text: String,
+}
+
+impl Render for Text {
+    fn render(&self, out: &mut String, _: Style) {
+        out.push_str(&self.text);
+    }
+}

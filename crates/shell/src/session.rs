@@ -1,0 +1,146 @@
+//! What lasts from one command to the next: the kernel, the task in focus, the settings.
+
+use crate::command::CommandError;
+use crate::output::{Face, Interrupt, Style};
+use mortis_kernel::Kernel;
+use mortis_kernel::tasks::Task;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How numbers are shown where a command leaves the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Radix {
+    /// Base ten.
+    Decimal,
+    /// Base sixteen, with `0x`.
+    Hexadecimal,
+}
+
+/// Which of the two spellings of x86 instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisassemblyFlavor {
+    /// AT&T's, as crash and gdb show by default.
+    Att,
+    /// Intel's.
+    Intel,
+}
+
+/// What the user has set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The radix of numbers.
+    pub radix: Radix,
+    /// The spelling of instructions.
+    pub disassembly: DisassemblyFlavor,
+    /// Text or JSON.
+    pub face: Face,
+    /// Colour or none.
+    pub style: Style,
+    /// Page long output on a terminal.
+    pub scroll: bool,
+    /// Array elements shown before `...`.
+    pub print_max: usize,
+}
+
+/// A session over one dump.
+pub struct Session {
+    /// The kernel in the dump.
+    pub kernel: Arc<Kernel>,
+    /// The files that were opened, for `sys`.
+    pub files: OpenedFiles,
+    /// What the user has set.
+    pub settings: Settings,
+    /// The flag that Ctrl-C sets.
+    pub interrupt: Interrupt,
+    context: Option<Task>,
+}
+
+/// The files that a session reads.
+#[derive(Clone, Debug, Default)]
+pub struct OpenedFiles {
+    /// The dump.
+    pub dump: PathBuf,
+    /// The kernel with debug information, where one was given.
+    pub vmlinux: Option<PathBuf>,
+}
+
+impl Session {
+    /// A session whose task in focus is the one that died.
+    pub fn new(kernel: Arc<Kernel>, files: OpenedFiles, settings: Settings) -> Self {
+        Self { kernel, files, settings, interrupt: Interrupt::default(), context: None }
+    }
+
+    /// The task in focus: what `set` chose, or else the one that died.
+    ///
+    /// # Errors
+    /// When there is no task at all to be found.
+    pub fn context(&self) -> Result<Task, CommandError> {
+        if let Some(task) = self.context {
+            return Ok(task);
+        }
+        self.kernel
+            .panic_task()
+            .or_else(|| self.kernel.tasks().tasks.first().copied())
+            .ok_or_else(|| CommandError::message("no tasks can be found in this dump"))
+    }
+
+    /// Puts `task` in focus.
+    pub fn set_context(&mut self, task: Task) {
+        self.context = Some(task);
+    }
+
+    /// Understands a number as crash does: hexadecimal with `0x` or where the digits say so,
+    /// decimal otherwise. An address of 9 digits and more is hexadecimal.
+    pub fn parse_number(&self, word: &str) -> Option<u64> {
+        let hexadecimal = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+            return hexadecimal(digits);
+        }
+        if let Ok(number) = word.parse::<u64>()
+            && word.len() < 9
+        {
+            return Some(number);
+        }
+        hexadecimal(word).filter(|_| word.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
+    /// The task that a word names: a process id, or the address of a `struct task_struct`.
+    pub fn task(&self, word: &str) -> Result<Task, CommandError> {
+        let unknown = || CommandError::Message(format!("invalid task or pid value: {word}"));
+        if let Ok(pid) = word.parse::<u32>()
+            && let Some(task) = self.kernel.task_by_pid(pid)
+        {
+            return Ok(task);
+        }
+        let address = self.parse_number(word).ok_or_else(unknown)?;
+        let found = self.kernel.tasks().tasks.iter().find(|task| task.address.0 == address);
+        found.copied().ok_or_else(unknown)
+    }
+
+    /// The CPUs that a list such as `0,2-3`, `a` or `all` names.
+    ///
+    /// # Errors
+    /// When it names no CPU, or one that the dump does not have.
+    pub fn cpus(&self, list: &str) -> Result<Vec<u32>, CommandError> {
+        let possible = &self.kernel.cpus()?.possible;
+        if matches!(list, "a" | "all") {
+            return Ok(possible.clone());
+        }
+        let invalid = || CommandError::Message(format!("invalid cpu list: {list}"));
+        let mut cpus = Vec::new();
+        for part in list.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let first: u32 = first.parse().map_err(|_| invalid())?;
+            let last: u32 = last.parse().map_err(|_| invalid())?;
+            let named: Vec<u32> =
+                possible.iter().copied().filter(|cpu| (first..=last).contains(cpu)).collect();
+            if named.is_empty() {
+                return Err(CommandError::Message(format!("no CPU {part} in this dump")));
+            }
+            cpus.extend(named);
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        Ok(cpus)
+    }
+}
