@@ -14,6 +14,8 @@ pub enum Trust {
     Cfi,
     /// Registers that an exception or interrupt saved on the stack, where a rule says they are.
     ExceptionFrame,
+    /// The instructions of the frame before it were followed from the function's start.
+    Instructions,
     /// The frame before it keeps a frame pointer.
     FramePointer,
     /// The frame before it called an address that is no code; the word on top of the stack is the
@@ -31,6 +33,7 @@ impl Trust {
             Trust::Orc => "orc",
             Trust::Cfi => "cfi",
             Trust::ExceptionFrame => "exception-frame",
+            Trust::Instructions => "instructions",
             Trust::FramePointer => "frame-pointer",
             Trust::BadCall => "bad-call",
             Trust::Scan => "scan",

@@ -1,17 +1,40 @@
 //! Which table covers which text, and the rules found so far.
 
 use crate::cfi::{CfiRow, CfiTable};
+use crate::instructions::{self, Layout};
 use crate::{OrcEntry, OrcTable};
 use mortis_memory::{ReadError, VirtAddr, VirtualMemory};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-/// Parts of the rule cache: walks on many threads rarely meet in one.
+/// Parts of a cache: walks on many threads rarely meet in one.
 const SHARDS: usize = 16;
 
-/// Rules that one part keeps; then it starts anew.
+/// Answers that one part keeps; then it starts anew.
 const SHARD_CAPACITY: usize = 4096;
+
+/// Knows where functions begin, for the code that no table covers.
+pub trait Functions: Sync {
+    /// The first instruction of the function that `ip` is in.
+    fn function_start(&self, ip: VirtAddr) -> Option<VirtAddr>;
+}
+
+/// No function known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnknownFunctions;
+
+impl Functions for UnknownFunctions {
+    fn function_start(&self, _ip: VirtAddr) -> Option<VirtAddr> {
+        None
+    }
+}
+
+impl<F: Fn(VirtAddr) -> Option<VirtAddr> + Sync> Functions for F {
+    fn function_start(&self, ip: VirtAddr) -> Option<VirtAddr> {
+        self(ip)
+    }
+}
 
 /// How to go on from an address.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +59,38 @@ struct Region {
 #[derive(Debug, Default)]
 pub struct Tables {
     regions: Vec<Region>,
-    cache: [RwLock<FxHashMap<u64, Rule>>; SHARDS],
+    rules: Cache<Rule>,
+    layouts: Cache<Arc<[Layout]>>,
+}
+
+/// What was found for an address, kept in parts so that walks on many threads can share it.
+#[derive(Debug)]
+struct Cache<V>([RwLock<FxHashMap<u64, V>>; SHARDS]);
+
+impl<V> Default for Cache<V> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+}
+
+impl<V: Clone> Cache<V> {
+    fn get_or_try<E>(&self, ip: VirtAddr, find: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        // The lowest bits of code addresses are as good as random.
+        let shard = &self.0[ip.0 as usize % SHARDS];
+        if let Ok(known) = shard.read()
+            && let Some(value) = known.get(&ip.0)
+        {
+            return Ok(value.clone());
+        }
+        let value = find()?;
+        if let Ok(mut known) = shard.write() {
+            if known.len() >= SHARD_CAPACITY {
+                known.clear();
+            }
+            known.insert(ip.0, value.clone());
+        }
+        Ok(value)
+    }
 }
 
 impl Tables {
@@ -90,30 +144,34 @@ impl Tables {
         ip: VirtAddr,
     ) -> Result<Option<Rule>, ReadError> {
         let Some(region) = self.find_region(ip) else { return Ok(None) };
-        let shard = self.shard(ip);
-        if let Ok(rules) = shard.read()
-            && let Some(rule) = rules.get(&ip.0)
-        {
-            return Ok(Some(rule.clone()));
+        self.rules.get_or_try(ip, || region.rule(memory, ip)).map(Some)
+    }
+
+    /// How the function's own instructions leave the stack at `ip`.
+    pub(crate) fn layouts(
+        &self,
+        memory: &dyn VirtualMemory,
+        functions: &dyn Functions,
+        ip: VirtAddr,
+    ) -> Arc<[Layout]> {
+        let find = || -> Result<Arc<[Layout]>, std::convert::Infallible> {
+            let start = functions.function_start(ip);
+            Ok(start.map_or_else(Vec::new, |start| instructions::layouts(memory, start, ip)).into())
+        };
+        match self.layouts.get_or_try(ip, find) {
+            Ok(layouts) => layouts,
         }
-        let rule = region.rule(memory, ip)?;
-        if let Ok(mut rules) = shard.write() {
-            if rules.len() >= SHARD_CAPACITY {
-                rules.clear();
-            }
-            rules.insert(ip.0, rule.clone());
-        }
-        Ok(Some(rule))
+    }
+
+    /// Whether code around `ip` keeps frame pointers for all that is known: no ORC table says that
+    /// it need not.
+    pub(crate) fn may_keep_frame_pointer(&self, ip: VirtAddr) -> bool {
+        self.find_region(ip).is_none_or(|region| region.orc.is_none())
     }
 
     /// The row of call frame information at `ip`, which knows registers that ORC does not.
     pub(crate) fn cfi_row(&self, ip: VirtAddr) -> Option<CfiRow> {
         self.find_region(ip)?.cfi.as_ref()?.row(ip).ok().flatten()
-    }
-
-    fn shard(&self, ip: VirtAddr) -> &RwLock<FxHashMap<u64, Rule>> {
-        // The lowest bits of code addresses are as good as random.
-        &self.cache[ip.0 as usize % SHARDS]
     }
 
     fn find_region(&self, ip: VirtAddr) -> Option<&Region> {

@@ -4,9 +4,9 @@ use crate::cfi::CfiRow;
 use crate::frame_pointer::{self, Chained};
 use crate::stack_words::StackWords;
 use crate::{
-    Frame, KnownRegisters, NoTrampolines, OrcEntry, OrcKind, OrcRegister, PtRegs, Recovered,
-    Register, ReturnSlot, ReturnTrampolines, Rule, Stack, Stacks, Stop, Tables, Trace, Trust,
-    follows_call, pt_regs,
+    Frame, Functions, KnownRegisters, NoTrampolines, OrcEntry, OrcKind, OrcRegister, PtRegs,
+    Recovered, Register, ReturnSlot, ReturnTrampolines, Rule, Stack, Stacks, Stop, Tables, Trace,
+    Trust, UnknownFunctions, follows_call, pt_regs,
 };
 use mortis_memory::{ReadError, VirtAddr, VirtualMemory, X86_64Registers};
 
@@ -108,6 +108,7 @@ impl Start {
 pub struct Unwinder<'a> {
     memory: &'a dyn VirtualMemory,
     tables: &'a Tables,
+    functions: &'a dyn Functions,
     trampolines: &'a dyn ReturnTrampolines,
     options: Options,
 }
@@ -115,7 +116,19 @@ pub struct Unwinder<'a> {
 impl<'a> Unwinder<'a> {
     /// Walks over `memory` by `tables`.
     pub fn new(memory: &'a dyn VirtualMemory, tables: &'a Tables) -> Self {
-        Self { memory, tables, trampolines: &NoTrampolines, options: Options::default() }
+        Self {
+            memory,
+            tables,
+            functions: &UnknownFunctions,
+            trampolines: &NoTrampolines,
+            options: Options::default(),
+        }
+    }
+
+    /// With the starts of functions, so that code without a rule can be followed.
+    #[must_use]
+    pub fn with_functions(self, functions: &'a dyn Functions) -> Self {
+        Self { functions, ..self }
     }
 
     /// With return trampolines that a tracer may have left.
@@ -406,21 +419,57 @@ impl<'a> Walk<'a> {
         if bad_call && let Some(next) = self.after_bad_call(at) {
             return Ok(next);
         }
-        match frame_pointer::follow(&mut self.words, &at.registers, at.exact_ip) {
-            Some(Chained::Saved(regs)) => {
-                if let Ok(next) = self.saved_registers(at, regs) {
-                    return Ok(next);
-                }
-            }
-            Some(Chained::Caller { slot, ip, bp })
-                if self.check_on_stack(at, slot).is_ok() && self.may_return_to(VirtAddr(ip)) =>
-            {
-                let registers = frame_pointer::caller_registers(slot, ip, bp);
-                return Ok(Position::caller(registers, slot, Trust::FramePointer));
-            }
-            _ => {}
+        let keeps_frame_pointer = self.unwinder.tables.may_keep_frame_pointer(at.lookup_ip());
+        if keeps_frame_pointer && let Some(next) = self.by_frame_pointer(at) {
+            return Ok(next);
         }
-        Err(Stop::NoRule(ip))
+        self.by_instructions(at).ok_or(Stop::NoRule(ip))
+    }
+
+    fn by_frame_pointer(&mut self, at: &Position) -> Option<Position> {
+        match frame_pointer::follow(&mut self.words, &at.registers, at.exact_ip)? {
+            Chained::Saved(regs) => self.saved_registers(at, regs).ok(),
+            Chained::Caller { slot, ip, bp } => {
+                self.check_on_stack(at, slot).ok()?;
+                let registers = frame_pointer::caller_registers(slot, ip, bp);
+                self.may_return_to(VirtAddr(ip))
+                    .then(|| Position::caller(registers, slot, Trust::FramePointer))
+            }
+        }
+    }
+
+    /// The caller of a function by its own instructions. More than one way may lead to an address;
+    /// what lies in the slot tells which one was gone.
+    fn by_instructions(&mut self, at: &Position) -> Option<Position> {
+        let Unwinder { memory, tables, functions, .. } = self.unwinder;
+        let layouts = tables.layouts(memory, functions, at.lookup_ip());
+        for layout in layouts.iter() {
+            let Some(cfa) = layout.cfa(&at.registers) else { continue };
+            let slot = cfa.back(8);
+            if self.check_on_stack(at, slot).is_err() {
+                continue;
+            }
+            let Ok(ip) = self.words.word(slot) else { continue };
+            let original = |ip| match self.unwinder.trampolines.recover(self.return_slot(ip, slot))
+            {
+                Recovered::Untouched => ip,
+                Recovered::Original(original) => original,
+                Recovered::Lost => ip,
+            };
+            let is_return = tables.is_text(VirtAddr(ip)) && follows_call(memory, VirtAddr(ip));
+            if !is_return && original(VirtAddr(ip)) == VirtAddr(ip) {
+                continue;
+            }
+            let mut registers = layout.callee_saved(&mut self.words, &at.registers, cfa);
+            registers.set(Register::Rip, ip);
+            registers.set(Register::Rsp, cfa.0);
+            return Some(Position::caller(registers, slot, Trust::Instructions));
+        }
+        None
+    }
+
+    fn return_slot(&self, ip: VirtAddr, slot: VirtAddr) -> ReturnSlot {
+        ReturnSlot { ip, slot, earlier: self.trampolines }
     }
 
     /// After a call or jump to an address that is no code, nothing has moved yet: the return
@@ -473,8 +522,7 @@ impl<'a> Walk<'a> {
         }
         let ip = next.registers.ip();
         let slot = next.ip_slot.unwrap_or_default();
-        let found = ReturnSlot { ip, slot, earlier: self.trampolines };
-        match self.unwinder.trampolines.recover(found) {
+        match self.unwinder.trampolines.recover(self.return_slot(ip, slot)) {
             Recovered::Untouched | Recovered::Lost => {}
             Recovered::Original(original) => {
                 next.registers.set(Register::Rip, original.0);
