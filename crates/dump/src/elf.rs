@@ -24,6 +24,8 @@ const INCOMPLETE: u32 = 1;
 /// `p_paddr` of segments that are no physical memory, and `p_offset` of those that QEMU could not
 /// find in RAM.
 const NOWHERE: u64 = u64::MAX;
+/// Physical addresses have at most 52 bits, on x86_64 as on arm64.
+const MAX_ADDRESS: u64 = 1 << 52;
 /// A note a possible CPU: the largest machines have a few megabytes.
 const MAX_NOTES: u64 = 16 << 20;
 
@@ -100,13 +102,12 @@ impl ElfCore {
             }
             // QEMU's paging dumps map memory that is no RAM with p_offset -1.
             PT_LOAD if address != NOWHERE && !(offset == NOWHERE && file_size == 0) => {
-                let file_size = file_size.min(memory_size.max(file_size));
-                let end = address.saturating_add(file_size);
+                let end = address.saturating_add(file_size).min(MAX_ADDRESS);
                 if file_size > 0 {
                     self.announced_end = self.announced_end.max(offset.saturating_add(file_size));
                     self.present.push(Segment { start: address, end, offset });
                 }
-                let memory_end = address.saturating_add(memory_size);
+                let memory_end = address.saturating_add(memory_size).min(MAX_ADDRESS);
                 if memory_end > end {
                     self.excluded.push(Segment { start: end, end: memory_end, offset: 0 });
                 }

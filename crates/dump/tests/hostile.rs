@@ -1,0 +1,143 @@
+//! Damaged dumps: whatever is flipped or cut off, opening and reading ends soon, in bounded
+//! memory, with an answer.
+
+use mortis_dump::{Dump, OpenOptions, Source};
+use mortis_dump_synthetic::{Codec, ElfWriter, KdumpWriter, Load};
+use mortis_memory::{PhysAddr, PhysicalMemory};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A file with one bit flipped, or with its end cut off.
+struct Damaged {
+    file: Arc<Vec<u8>>,
+    len: u64,
+    flip: Option<(u64, u8)>,
+}
+
+impl Source for Damaged {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let room = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let read = self.file.read_at(offset, &mut buf[..room])?;
+        if let Some((at, mask)) = self.flip
+            && let Some(byte) =
+                at.checked_sub(offset).and_then(|at| buf[..read].get_mut(at as usize))
+        {
+            *byte ^= mask;
+        }
+        Ok(read)
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Opens a damaged file, asks for everything, and says how many reads worked.
+fn exercise(source: Damaged, what: &str) -> usize {
+    let start = Instant::now();
+    let options = OpenOptions { cache_bytes: 1 << 20 };
+    let mut worked = 0;
+    if let Ok(dump) = Dump::from_source(Arc::new(source), "damaged", options) {
+        let ranges = dump.ranges();
+        let mut page = vec![0; 4096];
+        let ends = ranges.iter().take(8).flat_map(|range| [range.start.0, range.end.0 - 1]);
+        let places = [0, 0x10_0000, 0x100_0000, 0x1000_0000, 1 << 40, u64::MAX - 4096];
+        for address in ends.chain(places) {
+            let probed = dump.probe(PhysAddr(address)).is_ok();
+            let read = dump.read(PhysAddr(address), &mut page[..1]).is_ok();
+            assert!(probed || !read, "{what}: {address:#x} reads but does not probe");
+            worked += usize::from(read);
+            worked += usize::from(dump.read(PhysAddr(address & !4095), &mut page).is_ok());
+        }
+        let counts = dump.page_counts();
+        assert!(counts.present <= 1 << 40, "{what}: {counts:?}");
+        worked += usize::from(dump.is_truncated()) + dump.cpu_registers().len();
+        worked += dump.vmcoreinfo().map_or(0, |info| info.iter().count());
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{what}: took {:?}", start.elapsed());
+    worked
+}
+
+fn flip_every_bit(file: &Arc<Vec<u8>>, bytes: impl Iterator<Item = usize>) {
+    for offset in bytes {
+        for bit in 0..8 {
+            let flip = Some((offset as u64, 1 << bit));
+            let source = Damaged { file: Arc::clone(file), len: file.len() as u64, flip };
+            exercise(source, &format!("bit {bit} of byte {offset:#x} flipped"));
+        }
+    }
+}
+
+fn cut_at_a_thousand_points(file: &Arc<Vec<u8>>) {
+    let len = file.len() as u64;
+    // Half of the cuts close together at the start, where the headers are.
+    let cuts = (0..500).map(|n| n * 37).chain((0..500).map(|n| len * n / 500));
+    for cut in cuts {
+        let source = Damaged { file: Arc::clone(file), len: cut.min(len), flip: None };
+        exercise(source, &format!("cut at {cut}"));
+    }
+}
+
+/// The most memory that this process ever had, in bytes.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[test]
+fn a_whole_dump_answers() {
+    let file = Arc::new(KdumpWriter::small(Codec::Zlib).write());
+    let len = file.len() as u64;
+    assert!(exercise(Damaged { file, len, flip: None }, "whole") > 8);
+}
+
+#[test]
+fn synthetic_kdump() {
+    let (file, offsets) = KdumpWriter::small(Codec::Zstd).write_with_offsets();
+    let file = Arc::new(file);
+    cut_at_a_thousand_points(&file);
+    let headers = (0..464).chain(4096..4096 + 104 + 700);
+    let tables = offsets.bitmap1..offsets.bitmap1 + 64;
+    flip_every_bit(
+        &file,
+        headers.chain(tables).chain(offsets.descriptors..offsets.descriptors + 240),
+    );
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn synthetic_elf() {
+    let load = |n: u64| Load {
+        address: n << 20,
+        memory_size: 0x8000,
+        bytes: mortis_dump_synthetic::page(n, 0x4000),
+    };
+    for extended_numbering in [false, true] {
+        let writer = ElfWriter {
+            notes: mortis_dump_synthetic::prstatus(1, [3; 27]),
+            loads: (1..5).map(load).collect(),
+            extended_numbering,
+            ..ElfWriter::default()
+        };
+        let file = Arc::new(writer.write());
+        cut_at_a_thousand_points(&file);
+        flip_every_bit(&file, 0..64 + 5 * 56 + 64 + 400);
+    }
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn real_dumps() {
+    for capture in ["c31", "l31", "z31"] {
+        let path = mortis_lab::dump("6.12", "sysrq", capture);
+        let file = Arc::new(std::fs::read(path).expect("the dump can be read"));
+        cut_at_a_thousand_points(&file);
+        if capture == "c31" {
+            flip_every_bit(&file, (0..464).chain(4096..4096 + 104 + 1500));
+        }
+    }
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
