@@ -13,10 +13,14 @@
 //! borrowed from the [`ElfFile`] anew for every question, which costs nothing.
 
 mod address_map;
+mod decode;
 mod functions;
 mod inlines;
 mod lines;
+mod names;
 mod ranges;
+mod shape;
+mod types;
 mod unit;
 
 use std::ops::Range;
@@ -27,11 +31,13 @@ use mortis_memory::LinkAddr;
 
 use crate::elf::{ElfError, ElfFile};
 use address_map::AddressMap;
+use names::NameIndex;
 use unit::{LoadedUnit, UnitCache};
 
 pub use functions::FunctionAt;
 pub use inlines::SourceFrame;
 pub use lines::{LineRow, SourceFile, SourceLine};
+pub use types::DwarfTypes;
 
 /// The bytes of a section while a question is answered.
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -62,6 +68,7 @@ pub struct Dwarf {
     addresses: OnceLock<Result<AddressMap, DwarfError>>,
     unit_offsets: OnceLock<Result<Vec<u64>, DwarfError>>,
     units: Mutex<UnitCache>,
+    names: OnceLock<Result<NameIndex, DwarfError>>,
 }
 
 impl Dwarf {
@@ -79,6 +86,7 @@ impl Dwarf {
             addresses: OnceLock::new(),
             unit_offsets: OnceLock::new(),
             units: Mutex::default(),
+            names: OnceLock::new(),
         })
     }
 
@@ -191,6 +199,11 @@ impl Dwarf {
             Some(&unit) => self.unit(unit).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The index by name, built by the first who asks.
+    fn names(&self) -> Result<&NameIndex, DwarfError> {
+        self.names.get_or_init(|| NameIndex::build(self)).as_ref().map_err(Clone::clone)
     }
 
     /// A range of `.debug_info` was read once and is not needed for now.

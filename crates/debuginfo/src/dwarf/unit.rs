@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use gimli::{DebugInfoOffset, UnitHeader};
+use gimli::{
+    AttributeValue, DebugAddrBase, DebugInfoOffset, DebugLocListsBase, DebugRngListsBase,
+    DebugStrOffsetsBase, DwLang, UnitHeader, constants,
+};
 
 use super::functions::FunctionTable;
 use super::lines::LineTable;
@@ -13,9 +16,21 @@ use super::{Dwarf, DwarfError, Slice};
 pub(super) struct LoadedUnit {
     /// Where it starts in `.debug_info`.
     pub offset: u64,
+    pub language: Option<DwLang>,
     abbreviations: Arc<gimli::Abbreviations>,
+    bases: Bases,
     lines: OnceLock<Result<LineTable, DwarfError>>,
     functions: OnceLock<Result<FunctionTable, DwarfError>>,
+}
+
+/// What a unit's first entry says of where the unit's parts of other sections start.
+#[derive(Clone, Copy)]
+struct Bases {
+    low_pc: u64,
+    str_offsets: DebugStrOffsetsBase,
+    addr: DebugAddrBase,
+    loclists: DebugLocListsBase,
+    rnglists: DebugRngListsBase,
 }
 
 impl LoadedUnit {
@@ -23,31 +38,68 @@ impl LoadedUnit {
         let damaged = |error| DwarfError::Damaged { unit: offset, error };
         let header = header_at(sections, offset).map_err(damaged)?;
         let abbreviations = header.abbreviations(&sections.debug_abbrev).map_err(damaged)?;
-        Ok(Self {
+        let mut unit = Self {
             offset,
+            language: None,
             abbreviations: Arc::new(abbreviations),
+            bases: Bases::of_encoding(header.encoding()),
             lines: OnceLock::new(),
             functions: OnceLock::new(),
-        })
+        };
+        let mut opened = unit.open(sections)?;
+        let root = opened.entry(opened.header.root_offset()).map_err(damaged)?;
+        unit.language = match root.attr_value(constants::DW_AT_language) {
+            Some(AttributeValue::Language(language)) => Some(language),
+            _ => None,
+        };
+        for attribute in root.attrs() {
+            unit.bases.read(attribute);
+        }
+        // The address may itself be an index into what `addr` points at.
+        opened.addr_base = unit.bases.addr;
+        if let Some(low_pc) = root.attr_value(constants::DW_AT_low_pc) {
+            let low_pc = sections.attr_address(&opened, low_pc).map_err(damaged)?;
+            unit.bases.low_pc = low_pc.unwrap_or(0);
+        }
+        Ok(unit)
     }
 
-    /// The unit as gimli sees it, over `sections`.
+    /// The unit as gimli sees it, over `sections`, but for its line program: reading the header
+    /// of that takes longer than what is mostly asked of a unit.
     pub fn open<'a>(
         &self,
         sections: &gimli::Dwarf<Slice<'a>>,
     ) -> Result<gimli::Unit<Slice<'a>>, DwarfError> {
-        header_at(sections, self.offset)
-            .and_then(|header| {
-                gimli::Unit::new_with_abbreviations(sections, header, self.abbreviations.clone())
-            })
-            .map_err(|error| self.damaged(error))
+        let header = header_at(sections, self.offset).map_err(|error| self.damaged(error))?;
+        Ok(gimli::Unit {
+            header,
+            abbreviations: self.abbreviations.clone(),
+            name: None,
+            comp_dir: None,
+            low_pc: self.bases.low_pc,
+            str_offsets_base: self.bases.str_offsets,
+            addr_base: self.bases.addr,
+            loclists_base: self.bases.loclists,
+            rnglists_base: self.bases.rnglists,
+            line_program: None,
+            dwo_id: None,
+        })
+    }
+
+    fn open_with_lines<'a>(
+        &self,
+        sections: &gimli::Dwarf<Slice<'a>>,
+    ) -> gimli::Result<gimli::Unit<Slice<'a>>> {
+        let header = header_at(sections, self.offset)?;
+        gimli::Unit::new_with_abbreviations(sections, header, self.abbreviations.clone())
     }
 
     pub fn lines(&self, sections: &gimli::Dwarf<Slice<'_>>) -> Result<&LineTable, DwarfError> {
         self.lines
             .get_or_init(|| {
-                let unit = self.open(sections)?;
-                LineTable::read(sections, &unit).map_err(|error| self.damaged(error))
+                self.open_with_lines(sections)
+                    .and_then(|unit| LineTable::read(sections, &unit))
+                    .map_err(|error| self.damaged(error))
             })
             .as_ref()
             .map_err(Clone::clone)
@@ -68,6 +120,30 @@ impl LoadedUnit {
 
     pub fn damaged(&self, error: gimli::Error) -> DwarfError {
         DwarfError::Damaged { unit: self.offset, error }
+    }
+}
+
+impl Bases {
+    /// Where they start if the unit does not say.
+    fn of_encoding(encoding: gimli::Encoding) -> Self {
+        let file = gimli::DwarfFileType::Main;
+        Self {
+            low_pc: 0,
+            str_offsets: DebugStrOffsetsBase::default_for_encoding_and_file(encoding, file),
+            addr: DebugAddrBase(0),
+            loclists: DebugLocListsBase::default_for_encoding_and_file(encoding, file),
+            rnglists: DebugRngListsBase::default_for_encoding_and_file(encoding, file),
+        }
+    }
+
+    fn read(&mut self, attribute: &gimli::Attribute<Slice<'_>>) {
+        match attribute.value() {
+            AttributeValue::DebugStrOffsetsBase(base) => self.str_offsets = base,
+            AttributeValue::DebugAddrBase(base) => self.addr = base,
+            AttributeValue::DebugLocListsBase(base) => self.loclists = base,
+            AttributeValue::DebugRngListsBase(base) => self.rnglists = base,
+            _ => {}
+        }
     }
 }
 
