@@ -4,13 +4,18 @@
 //! rest of Mortis sees; a [`TypeSource`] decodes them one at a time, on demand, and keeps what it
 //! decoded. A [`TypeId`] is opaque: it means something only to the [`TypeSource`] it came from.
 
+mod base_names;
+mod declaration;
 mod layout;
 mod member;
+mod parse;
 mod set;
 mod spelling;
 
+pub use declaration::{Offsets, declaration};
 pub use layout::{element_type, size_of, strip, strip_qualifiers};
 pub use member::{FoundMember, MemberError, find_member};
+pub use parse::{ParseTypeError, parse_type};
 pub use set::TypeSet;
 pub use spelling::{declarator, type_name};
 

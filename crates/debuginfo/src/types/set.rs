@@ -10,6 +10,15 @@ const SOURCE_SHIFT: u32 = 48;
 /// The ids that a source may give out.
 const ID_MASK: u64 = (1 << SOURCE_SHIFT) - 1;
 
+/// Bytes of a pointer that is made: every kernel that Mortis reads is of 64 bits.
+const POINTER_SIZE: u64 = 8;
+
+/// The number that stands for types made by [`TypeSet::intern`].
+const MADE: u64 = 0xffff;
+
+/// The most types that are made: each is something that a user wrote.
+const MAX_MADE: usize = 1 << 16;
+
 /// One of the sources.
 #[derive(Clone)]
 struct Part {
@@ -27,6 +36,7 @@ struct Part {
 pub struct TypeSet {
     parts: RwLock<Vec<Part>>,
     decoded: RwLock<FxHashMap<u64, Arc<Type>>>,
+    made: RwLock<Vec<Arc<Type>>>,
 }
 
 impl TypeSet {
@@ -42,7 +52,7 @@ impl TypeSet {
         set
     }
 
-    /// Adds a source that is whole in itself. At most 65,535 sources are taken; one more is not
+    /// Adds a source that is whole in itself. At most 65,534 sources are taken; one more is not
     /// added.
     pub fn add(&self, source: Arc<dyn TypeSource>) {
         self.add_split(source, 0);
@@ -52,7 +62,7 @@ impl TypeSet {
     /// the kernel's.
     pub fn add_split(&self, source: Arc<dyn TypeSource>, shared_below: u64) {
         if let Ok(mut parts) = self.parts.write()
-            && parts.len() < usize::from(u16::MAX)
+            && (parts.len() as u64) < MADE
         {
             parts.push(Part { source, shared_below });
         }
@@ -66,6 +76,26 @@ impl TypeSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The id of a type that no source need have: a pointer to a known type, an array of one.
+    /// The same type gets the same id.
+    pub fn intern(&self, ty: Type) -> TypeId {
+        let id = |index: usize| TypeId(MADE << SOURCE_SHIFT | index as u64);
+        let Ok(mut made) = self.made.write() else { return TypeId::VOID };
+        if let Some(index) = made.iter().position(|known| **known == ty) {
+            return id(index);
+        }
+        if made.len() >= MAX_MADE {
+            return TypeId::VOID;
+        }
+        made.push(Arc::new(ty));
+        id(made.len() - 1)
+    }
+
+    /// The type of a pointer to `target`.
+    pub fn pointer_to(&self, target: TypeId) -> TypeId {
+        self.intern(Type::Pointer { target, size: POINTER_SIZE })
     }
 
     /// The origins of the sources, in order.
@@ -132,6 +162,11 @@ impl TypeSource for TypeSet {
     fn get(&self, id: TypeId) -> Result<Arc<Type>, TypeError> {
         if id == TypeId::VOID {
             return Ok(Arc::new(Type::Void));
+        }
+        if id.0 >> SOURCE_SHIFT == MADE {
+            let made = self.made.read().ok();
+            let ty = made.and_then(|made| made.get((id.0 & ID_MASK) as usize).cloned());
+            return ty.ok_or(TypeError::UnknownId(id.0));
         }
         let (index, part) = self.part(id).ok_or(TypeError::UnknownId(id.0))?;
         if index == 0 {

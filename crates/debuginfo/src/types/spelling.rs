@@ -1,5 +1,6 @@
 //! How C spells a type.
 
+use super::base_names;
 use super::{Compound, CompoundKind, Enum, Function, Qualifier, Type, TypeId, TypeSource};
 
 /// Pointers to arrays of functions … inside each other: far fewer.
@@ -44,7 +45,8 @@ pub(super) fn declare(
             }
             Type::Pointer { target, .. } => {
                 let words = words(&qualifiers);
-                let gap = if words.is_empty() || inner.is_empty() { "" } else { " " };
+                let follows = !inner.is_empty() && !inner.starts_with('[');
+                let gap = if !words.is_empty() && follows { " " } else { "" };
                 let gap_before = if words.is_empty() { "" } else { " " };
                 inner = format!("*{gap_before}{words}{gap}{inner}");
                 qualifiers.clear();
@@ -121,9 +123,8 @@ fn parameters(source: &dyn TypeSource, function: &Function, nesting: usize) -> S
 pub(super) fn tag(ty: &Type) -> String {
     match ty {
         Type::Void => "void".to_owned(),
-        Type::Int { name, .. } | Type::Float { name, .. } | Type::Typedef { name, .. } => {
-            name.to_string()
-        }
+        Type::Int { name, .. } => base_names::shown(name).to_owned(),
+        Type::Float { name, .. } | Type::Typedef { name, .. } => name.to_string(),
         Type::Compound(Compound { kind, name, .. }) => {
             let keyword = keyword(*kind);
             match name {
