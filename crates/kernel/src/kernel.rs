@@ -15,7 +15,7 @@ use crate::type_sources::TypeSources;
 use crate::vmlinux::Vmlinux;
 use mortis_debuginfo::kallsyms::{Kallsyms, KallsymsTables};
 use mortis_debuginfo::symbols::{Symbol, SymbolTable};
-use mortis_debuginfo::types::TypeSource;
+use mortis_debuginfo::types::{TypeSet, TypeSource};
 use mortis_dump::{Dump, Vmcoreinfo};
 use mortis_memory::{PhysAddr, ReadError, VirtAddr, VirtualMemory};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +29,7 @@ pub struct Kernel {
     options: Options,
     symbols: OnceLock<Result<SymbolTable>>,
     pub(crate) types: OnceLock<Result<TypeSources>>,
+    no_types: TypeSet,
     layouts: Layouts,
     cpus: OnceLock<Result<Cpus>>,
     pub(crate) task_list: OnceLock<TaskList>,
@@ -114,6 +115,7 @@ impl Kernel {
             options,
             symbols: OnceLock::new(),
             types: OnceLock::new(),
+            no_types: TypeSet::new(),
             layouts: Layouts::default(),
             cpus: OnceLock::new(),
             task_list: OnceLock::new(),
@@ -246,6 +248,11 @@ impl Kernel {
     /// When the dump has no BTF and there is no vmlinux.
     pub fn types(&self) -> Result<&dyn TypeSource> {
         Ok(self.type_sources()?.set())
+    }
+
+    /// The types as a set that more can be made in; an empty one where there are none.
+    pub fn type_set(&self) -> &TypeSet {
+        self.type_sources().map_or(&self.no_types, TypeSources::set)
     }
 
     /// Where the kernel's types come from.

@@ -9,6 +9,8 @@ pub mod arch;
 pub mod crash_state;
 pub mod error;
 mod kernel;
+pub mod expression;
+pub mod globals;
 pub mod layout;
 pub mod list;
 pub mod log;
