@@ -159,10 +159,9 @@ impl<'a> Follower<'a> {
                     address = target;
                     continue;
                 }
-                FlowControl::Return
-                | FlowControl::IndirectBranch
-                | FlowControl::Interrupt
-                | FlowControl::Exception => return,
+                // WARN() is ud2, and what comes behind it runs on (arch/x86/include/asm/bug.h).
+                FlowControl::Exception => {}
+                FlowControl::Return | FlowControl::IndirectBranch | FlowControl::Interrupt => return,
             }
             address = next;
         }

@@ -24,6 +24,8 @@ mod stack;
 mod stack_words;
 mod tables;
 mod trampoline;
+#[cfg(test)]
+mod test_memory;
 mod walk;
 
 pub use call_site::follows_call;

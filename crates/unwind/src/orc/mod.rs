@@ -12,3 +12,6 @@ mod table;
 pub use entry::{OrcEntry, OrcKind, OrcRegister};
 pub use format::{OrcFormat, OrcProbe};
 pub use table::{OrcError, OrcLookup, OrcTable};
+
+#[cfg(test)]
+mod tests;
