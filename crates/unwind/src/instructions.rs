@@ -161,7 +161,9 @@ impl<'a> Follower<'a> {
                 }
                 // WARN() is ud2, and what comes behind it runs on (arch/x86/include/asm/bug.h).
                 FlowControl::Exception => {}
-                FlowControl::Return | FlowControl::IndirectBranch | FlowControl::Interrupt => return,
+                FlowControl::Return | FlowControl::IndirectBranch | FlowControl::Interrupt => {
+                    return;
+                }
             }
             address = next;
         }

@@ -15,6 +15,8 @@ mod call_site;
 mod cfi;
 mod frame;
 mod frame_pointer;
+#[doc(hidden)]
+pub mod fuzz;
 mod instructions;
 mod orc;
 mod pt_regs;
@@ -23,9 +25,9 @@ mod scan;
 mod stack;
 mod stack_words;
 mod tables;
-mod trampoline;
 #[cfg(test)]
 mod test_memory;
+mod trampoline;
 mod walk;
 
 pub use call_site::follows_call;

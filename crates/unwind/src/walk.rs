@@ -608,3 +608,6 @@ impl<'a> Walk<'a> {
         self.unwinder.memory
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,8 +224,7 @@ fn the_kernels_index_is_used_and_not_believed() {
         let bytes: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
         let end = LOOKUP + bytes.len() as u64;
         let memory = memory_with(&table).with(LOOKUP, bytes);
-        let index =
-            OrcLookup { start: VirtAddr(LOOKUP), end: VirtAddr(end), text: VirtAddr(TEXT) };
+        let index = OrcLookup { start: VirtAddr(LOOKUP), end: VirtAddr(end), text: VirtAddr(TEXT) };
         (memory, index)
     };
     let good = (0..=63).map(|block: u32| (block * 16).min(999)).collect();
