@@ -24,6 +24,8 @@ mod registers;
 mod scan;
 mod stack;
 mod stack_words;
+mod start;
+mod step;
 mod tables;
 #[cfg(test)]
 mod test_memory;
@@ -36,6 +38,7 @@ pub use frame::{Frame, PtRegs, Stop, Trace, Trust};
 pub use orc::{OrcEntry, OrcError, OrcFormat, OrcKind, OrcLookup, OrcProbe, OrcRegister, OrcTable};
 pub use registers::{KnownRegisters, Register};
 pub use stack::{Stack, StackKind, Stacks, TaskAndCpuStacks, UnknownStacks};
+pub use start::{Options, Start};
 pub use tables::{Functions, Rule, Tables, UnknownFunctions};
 pub use trampoline::{NoTrampolines, Recovered, ReturnSlot, ReturnTrampolines};
-pub use walk::{Options, Start, Unwinder, Walk};
+pub use walk::{Unwinder, Walk};

@@ -71,8 +71,9 @@ fn general(words: &mut StackWords<'_>, address: VirtAddr) -> Result<KnownRegiste
 
 /// Whether a code segment and flags can be Linux's.
 fn plausible(cs: u64, flags: u64) -> bool {
-    // The upper bits of the slot are undefined, and with FRED they hold event data (14619d912b65
-    // "x86/fred: Reserve space for the FRED stack frame", 6.9): only 16 bits are the selector.
+    // The upper bits of the slot are undefined, and with FRED they hold event data (3c77bf02d0c0
+    // "x86/ptrace: Add FRED additional information to the pt_regs structure", 6.9): only 16 bits
+    // are the selector.
     // __KERNEL_CS, __USER_CS, __USER32_CS, and Xen's flat segments of a paravirtual guest.
     let known_segment = matches!(cs & 0xffff, 0x10 | 0x33 | 0x23 | 0xe033 | 0xe030 | 0xe023);
     // Bit 1 of RFLAGS is always set, and above bit 21 nothing is (Intel SDM volume 1, 3.4.3).

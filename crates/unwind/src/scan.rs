@@ -96,7 +96,7 @@ impl Walk<'_> {
                 if other && self.moves_up(sp) { Ok(Beyond::Stack(sp)) } else { Err(None) }
             }
             // The user's registers are on top; FRED leaves 16 bytes above them
-            // (TOP_OF_KERNEL_STACK_PADDING, 14619d912b65, 6.9).
+            // (TOP_OF_KERNEL_STACK_PADDING, 65c9cc9e2c14, 6.9).
             StackKind::Task => {
                 for padding in [0, 16] {
                     let address = stack.high.back(pt_regs::SIZE + padding);

@@ -50,6 +50,7 @@ pub enum Rule {
 #[derive(Clone, Debug)]
 struct Region {
     text: Range<VirtAddr>,
+    copied_from: Option<VirtAddr>,
     orc: Option<Arc<OrcTable>>,
     cfi: Option<Arc<CfiTable>>,
 }
@@ -104,6 +105,14 @@ impl Tables {
         self.region(text);
     }
 
+    /// Makes text known that is a copy of code elsewhere, whose rules hold in it too: a trampoline
+    /// of the function tracer, made of `ftrace_caller` or `ftrace_regs_caller` (`orc_ftrace_find`).
+    pub fn add_copied_text(&mut self, text: Range<VirtAddr>, original: VirtAddr) {
+        if let Some(region) = self.region(text) {
+            region.copied_from = Some(original);
+        }
+    }
+
     /// Adds an ORC table for some ranges of text.
     pub fn add_orc(&mut self, text: impl IntoIterator<Item = Range<VirtAddr>>, table: OrcTable) {
         let table = Arc::new(table);
@@ -143,7 +152,15 @@ impl Tables {
         memory: &dyn VirtualMemory,
         ip: VirtAddr,
     ) -> Result<Option<Rule>, ReadError> {
-        let Some(region) = self.find_region(ip) else { return Ok(None) };
+        let Some(mut region) = self.find_region(ip) else { return Ok(None) };
+        let mut ip = ip;
+        if let Some(original) = region.copied_from {
+            ip = original.offset(ip.0.wrapping_sub(region.text.start.0));
+            match self.find_region(ip) {
+                Some(copied) if copied.copied_from.is_none() => region = copied,
+                _ => return Ok(Some(Rule::None)),
+            }
+        }
         self.rules.get_or_try(ip, || region.rule(memory, ip)).map(Some)
     }
 
@@ -192,7 +209,8 @@ impl Tables {
                 if text.is_empty() {
                     return None;
                 }
-                self.regions.insert(index, Region { text, orc: None, cfi: None });
+                self.regions
+                    .insert(index, Region { text, copied_from: None, orc: None, cfi: None });
                 index
             }
         };
@@ -215,5 +233,75 @@ impl Region {
             Ok(None) => Ok(from_cfi().unwrap_or(Rule::None)),
             Err(error) => from_cfi().ok_or(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_memory::TestMemory;
+    use crate::{OrcFormat, OrcKind};
+
+    const TEXT: u64 = 0xffff_ffff_8100_0000;
+    const COPY: u64 = 0xffff_ffff_c000_0000;
+
+    fn range(start: u64, len: u64) -> Range<VirtAddr> {
+        VirtAddr(start)..VirtAddr(start + len)
+    }
+
+    fn table(ip: u64) -> OrcTable {
+        let ips = (ip.wrapping_sub(0xffff_ffff_8300_0000) as i32).to_le_bytes();
+        let entry = [8, 0, 0, 0, 5, 2];
+        OrcTable::from_sections(&ips, VirtAddr(0xffff_ffff_8300_0000), &entry, OrcFormat::WideType)
+            .expect("a table")
+    }
+
+    fn kind(tables: &Tables, ip: u64) -> Option<Option<OrcKind>> {
+        let rule = tables.rule(&TestMemory::default(), VirtAddr(ip)).expect("bytes");
+        rule.map(|rule| match rule {
+            Rule::Orc(entry) => Some(entry.kind),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_rule_is_found_by_the_text_it_covers() {
+        let mut tables = Tables::new();
+        tables.add_orc([range(TEXT, 0x1000), range(TEXT + 0x4000, 0x1000)], table(TEXT + 0x10));
+        tables.add_text(range(TEXT + 0x2000, 0x1000));
+        for _ in 0..2 {
+            assert_eq!(kind(&tables, TEXT - 1), None);
+            assert_eq!(kind(&tables, TEXT), Some(None), "below the table's first entry");
+            assert_eq!(kind(&tables, TEXT + 0x10), Some(Some(OrcKind::Call)));
+            assert_eq!(kind(&tables, TEXT + 0x1000), None);
+            assert_eq!(kind(&tables, TEXT + 0x2000), Some(None));
+            assert_eq!(kind(&tables, TEXT + 0x4fff), Some(Some(OrcKind::Call)));
+            assert_eq!(kind(&tables, u64::MAX), None);
+        }
+    }
+
+    #[test]
+    fn copied_text_has_the_rules_of_its_original() {
+        let mut tables = Tables::new();
+        tables.add_orc([range(TEXT, 0x1000)], table(TEXT + 0x10));
+        tables.add_copied_text(range(COPY, 0x100), VirtAddr(TEXT + 8));
+        // Copies of copies, and of nothing, have none.
+        tables.add_copied_text(range(COPY + 0x100, 0x100), VirtAddr(COPY + 0x100));
+        tables.add_copied_text(range(COPY + 0x200, 0x100), VirtAddr(0));
+        assert_eq!(kind(&tables, COPY), Some(None));
+        assert_eq!(kind(&tables, COPY + 8), Some(Some(OrcKind::Call)));
+        assert_eq!(kind(&tables, COPY + 0x100), Some(None));
+        assert_eq!(kind(&tables, COPY + 0x200), Some(None));
+    }
+
+    #[test]
+    fn the_cache_forgets_rather_than_grows() {
+        let mut tables = Tables::new();
+        tables.add_orc([range(TEXT, 0x10_0000)], table(TEXT));
+        for ip in (TEXT..TEXT + 0x10_0000).step_by(SHARDS) {
+            assert_eq!(kind(&tables, ip), Some(Some(OrcKind::Call)));
+        }
+        let longest = tables.rules.0.iter().map(|shard| shard.read().expect("lock").len()).max();
+        assert!(longest <= Some(SHARD_CAPACITY));
     }
 }

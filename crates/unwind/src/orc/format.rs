@@ -18,7 +18,8 @@ use std::ops::Range;
 /// | [`Reordered`](Self::Reordered) | 8–10 | 11 | – | new |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OrcFormat {
-    /// ee9f8fce9964 "x86/unwind: Add the ORC unwinder" (4.14). `end` came with d31a580266ee (4.18).
+    /// ee9f8fce9964 "x86/unwind: Add the ORC unwinder" (4.14). `end` came with "x86/unwind/orc:
+    /// Detect the end of the stack" (4.18).
     Original,
     /// ffb1b4a41016 "x86/unwind/orc: Add 'signal' field to ORC metadata" (6.3).
     Signal,
@@ -33,7 +34,7 @@ pub enum OrcFormat {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrcProbe {
     /// `__start_orc_header` up to `__stop_orc_header`: a SHA-1 over the definitions in
-    /// orc_types.h (scripts/orc_hash.sh; b9f174c811e3, 6.5, in stable 6.3.10 and 6.4).
+    /// orc_types.h (scripts/orc_hash.sh; b9f174c811e3, 6.4 and stable 6.3.10).
     pub header: Option<[u8; 20]>,
     /// The 6 bytes of the static `orc_fp_entry` in arch/x86/kernel/unwind_orc.c.
     pub fp_entry: Option<[u8; OrcEntry::SIZE]>,

@@ -1,6 +1,9 @@
 use super::*;
 use crate::test_memory::TestMemory;
-use crate::{CfiSection, CfiTable, OrcFormat, OrcTable, StackKind, UnknownStacks};
+use crate::{
+    CfiSection, CfiTable, OrcFormat, OrcTable, Recovered, Register, ReturnSlot, StackKind,
+    UnknownStacks,
+};
 use mortis_memory::Unavailable;
 
 const TEXT: u64 = 0xffff_ffff_8100_0000;
