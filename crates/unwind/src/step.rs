@@ -183,18 +183,16 @@ impl Walk<'_> {
                 continue;
             }
             let Ok(ip) = self.words.word(slot) else { continue };
-            let original = |ip| match self.unwinder.trampolines.recover(self.return_slot(ip, slot))
-            {
-                Recovered::Untouched => ip,
-                Recovered::Original(original) => original,
-                Recovered::Lost => ip,
-            };
-            let is_return = tables.is_text(VirtAddr(ip)) && follows_call(memory, VirtAddr(ip));
-            if !is_return && original(VirtAddr(ip)) == VirtAddr(ip) {
+            let ip = VirtAddr(ip);
+            let replaced = matches!(
+                self.unwinder.trampolines.recover(self.return_slot(ip, slot)),
+                Recovered::Original(_)
+            );
+            if !replaced && !(tables.is_text(ip) && follows_call(memory, ip)) {
                 continue;
             }
             let mut registers = layout.callee_saved(&mut self.words, &at.registers, cfa);
-            registers.set(Register::Rip, ip);
+            registers.set(Register::Rip, ip.0);
             registers.set(Register::Rsp, cfa.0);
             return Some(Position::caller(registers, slot, Trust::Instructions));
         }
@@ -244,7 +242,9 @@ impl Walk<'_> {
     /// Takes a caller only when the walk moves on and the address can be one.
     fn admit(&mut self, at: &Position, mut next: Position) -> Result<Position, Stop> {
         let sp = next.registers.sp();
-        if sp.0 < KERNEL_HALF {
+        // Saved registers are worth a frame whatever they hold: entry code runs on the user's
+        // stack pointer for some instructions, and a crash may be about the stack pointer.
+        if sp.0 < KERNEL_HALF && next.pt_regs.is_none() {
             return Err(Stop::BadStackPointer(sp));
         }
         if !self.moves_up(sp) {

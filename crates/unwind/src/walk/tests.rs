@@ -370,6 +370,21 @@ fn rules_without_a_meaning_end_the_walk() {
 }
 
 #[test]
+fn an_interrupted_entry_from_user_mode_is_a_frame_too() {
+    // The first instructions of a system call have the kernel's code and the user's stack.
+    let regs = NMI_END - 168;
+    let scene = Scene::new().rule(1, (0, 0, SP, REGS)).rule(2, END_OF_STACK).pt_regs(
+        regs,
+        function(2),
+        KERNEL_CS,
+        0x7fff_ffff_e000,
+        [0, 0],
+    );
+    let trace = scene.trace(exact(function(1), regs));
+    assert_eq!((ips(&trace), trace.stop), (vec![function(1), function(2)], Stop::EndOfStack));
+}
+
+#[test]
 fn impossible_saved_registers_are_none() {
     let regs = TASK + 0x3000;
     let scene = Scene::new().rule(1, (0, 0, SP, REGS)).pt_regs(
