@@ -16,6 +16,7 @@ mod address_map;
 mod decode;
 mod functions;
 mod inlines;
+mod line_search;
 mod lines;
 mod names;
 mod ranges;
@@ -117,6 +118,18 @@ impl Dwarf {
             Some(unit) => Ok(unit.lines(&self.sections()?)?.rows_in(start, end)),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Where the code of a line starts: each place that was compiled from it, ascending. `file` is
+    /// a path or its last parts (`panic.c`, `kernel/panic.c`). Where the line has no code, the
+    /// next line of the file that has.
+    ///
+    /// Runs the line programs of all units that the file is part of.
+    ///
+    /// # Errors
+    /// As [`Dwarf::line_at`].
+    pub fn addresses_of_line(&self, file: &str, line: u32) -> Result<Vec<LineRow>, DwarfError> {
+        line_search::addresses_of_line(self, file, line)
     }
 
     /// The function whose code holds `address`, as the compiler emitted it: not one that was

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gimli::{FileEntry, LineProgramHeader, Unit};
+use gimli::{FileEntry, IncompleteLineProgram, LineProgramHeader, Unit};
 use mortis_memory::LinkAddr;
 
 use super::Slice;
@@ -79,16 +79,25 @@ pub(super) struct LineTable {
 const MAX_ROWS: usize = 1 << 24;
 
 impl LineTable {
+    /// Runs the line program of `unit`.
+    pub fn of_unit<'a>(sections: &gimli::Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>) -> Self {
+        let Some(program) = unit.line_program.clone() else { return Self::default() };
+        let text = |text: Option<Slice<'a>>| text.unwrap_or_default().to_string_lossy().into_owned();
+        let (directory, name) = (text(unit.comp_dir), text(unit.name));
+        Self::read(sections, program, &directory, &name)
+    }
+
+    /// Runs a line program. A damaged one keeps what came before the damage.
     pub fn read<'a>(
         sections: &gimli::Dwarf<Slice<'a>>,
-        unit: &Unit<Slice<'a>>,
-    ) -> gimli::Result<Self> {
-        let Some(program) = unit.line_program.clone() else { return Ok(Self::default()) };
-        let files = read_files(sections, unit, program.header());
+        program: IncompleteLineProgram<Slice<'a>>,
+        directory: &str,
+        name: &str,
+    ) -> Self {
+        let files = read_files(sections, program.header(), directory, name);
         let mut table = Self { files, ..Self::default() };
         let mut first = 0;
         let mut rows = program.rows();
-        // A damaged program keeps what came before the damage.
         while let Ok(Some((_, row))) = rows.next_row() {
             if row.end_sequence() {
                 table.end_sequence(first, row.address());
@@ -103,7 +112,7 @@ impl LineTable {
         table.rows.truncate(first);
         table.rows.shrink_to_fit();
         table.sequences.sort_unstable_by_key(|sequence| sequence.start);
-        Ok(table)
+        table
     }
 
     fn add_row(&mut self, first: usize, row: &gimli::LineRow) {
@@ -163,6 +172,19 @@ impl LineTable {
         self.files.get(usize::try_from(number).ok()?).cloned()
     }
 
+    /// The rows that start a line of one of `files`, by number: the line, and the address.
+    pub fn starts<'a>(&'a self, files: &'a [u64]) -> impl Iterator<Item = (u32, u64)> + 'a {
+        self.sequences.iter().flat_map(move |sequence| {
+            let mut before = None;
+            self.rows_of(sequence).iter().filter_map(move |row| {
+                let here = (row.file, row.line);
+                let starts = before.replace(here) != Some(here);
+                (starts && row.line != 0 && files.contains(&row.file.into()))
+                    .then_some((row.line, row.address))
+            })
+        })
+    }
+
     fn sequence_at(&self, address: u64) -> Option<&Sequence> {
         let after = self.sequences.partition_point(|sequence| sequence.start <= address);
         let sequence = self.sequences.get(after.checked_sub(1)?)?;
@@ -182,36 +204,34 @@ impl LineTable {
 /// All files of the line program, placed by their numbers, which start at 1 before DWARF 5.
 fn read_files<'a>(
     sections: &gimli::Dwarf<Slice<'a>>,
-    unit: &Unit<Slice<'a>>,
     header: &LineProgramHeader<Slice<'a>>,
+    directory: &str,
+    name: &str,
 ) -> Vec<Arc<SourceFile>> {
-    let directory: Arc<str> =
-        unit.comp_dir.map_or_else(Default::default, |dir| dir.to_string_lossy().into());
+    let directory: Arc<str> = directory.into();
     let mut files = Vec::with_capacity(header.file_names().len() + 1);
     if header.version() < 5 {
-        let path = unit.name.map_or_else(Default::default, |name| name.to_string_lossy().into());
-        files.push(Arc::new(SourceFile { directory: directory.clone(), path }));
+        files.push(Arc::new(SourceFile { directory: directory.clone(), path: name.into() }));
     }
     files.extend(header.file_names().iter().map(|file| {
-        let path = file_path(sections, unit, header, file).unwrap_or_default().into();
+        let path = file_path(sections, header, file).unwrap_or_default().into();
         Arc::new(SourceFile { directory: directory.clone(), path })
     }));
     files
 }
 
 /// The path of a file from `DW_AT_comp_dir`, the way gdb puts it together.
-fn file_path<'a>(
+pub(super) fn file_path<'a>(
     sections: &gimli::Dwarf<Slice<'a>>,
-    unit: &Unit<Slice<'a>>,
     header: &LineProgramHeader<Slice<'a>>,
     file: &FileEntry<Slice<'a>>,
 ) -> gimli::Result<String> {
-    let name = sections.attr_string(unit, file.path_name())?.to_string_lossy().into_owned();
+    let name = sections.attr_line_string(file.path_name())?.to_string_lossy().into_owned();
     // Directory 0 is DW_AT_comp_dir itself.
     if name.starts_with('/') || file.directory_index() == 0 {
         return Ok(name);
     }
     let Some(directory) = file.directory(header) else { return Ok(name) };
-    let directory = sections.attr_string(unit, directory)?;
+    let directory = sections.attr_line_string(directory)?;
     Ok(format!("{}/{name}", directory.to_string_lossy().trim_end_matches('/')))
 }

@@ -98,7 +98,7 @@ impl LoadedUnit {
         self.lines
             .get_or_init(|| {
                 self.open_with_lines(sections)
-                    .and_then(|unit| LineTable::read(sections, &unit))
+                    .map(|unit| LineTable::of_unit(sections, &unit))
                     .map_err(|error| self.damaged(error))
             })
             .as_ref()
