@@ -188,7 +188,8 @@ impl Walk<'_> {
                 self.unwinder.trampolines.recover(self.return_slot(ip, slot)),
                 Recovered::Original(_)
             );
-            if !replaced && !(tables.is_text(ip) && follows_call(memory, ip)) {
+            let is_return = tables.is_text(ip) && follows_call(memory, ip);
+            if !replaced && !is_return {
                 continue;
             }
             let mut registers = layout.callee_saved(&mut self.words, &at.registers, cfa);
