@@ -53,7 +53,7 @@ pub fn run(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Re
     };
     let boot = run.dir.join("boot.img");
     boot_image(store, kernel, &boot)?;
-    let payload = payload(store, kernel, case, captures, &run.dir)?;
+    let payload = payload(store, kernel, captures, &run.dir)?;
     let (truth_size, dump_size) = if large { ("2G", "24G") } else { ("256M", "4G") };
     disk(&run.truth_disk, truth_size, &["-t", "ext2", "-d"], Some(&payload))?;
     disk(&run.dump_disk, dump_size, &["-t", "ext4", "-O", "^has_journal"], None)?;
@@ -118,13 +118,7 @@ fn capture_image(store: &Store, kernel: &Kernel, captures: &[&str], to: &Path) -
 }
 
 /// The folder that becomes the guest's first disk.
-fn payload(
-    store: &Store,
-    kernel: &Kernel,
-    case: &Case,
-    captures: &[&str],
-    dir: &Path,
-) -> Result<PathBuf> {
+fn payload(store: &Store, kernel: &Kernel, captures: &[&str], dir: &Path) -> Result<PathBuf> {
     let payload = dir.join("payload");
     fs::create_dir_all(payload.join("modules"))?;
     let files = store.kernel(kernel.key);
@@ -142,9 +136,7 @@ fn payload(
         }
     }
     fs::write(payload.join("modules/order"), order)?;
-    if !case.bare {
-        disk(&payload.join("ext4.img"), "16M", &["-t", "ext4"], None)?;
-    }
+    disk(&payload.join("ext4.img"), "16M", &["-t", "ext4"], None)?;
     Ok(payload)
 }
 
@@ -173,9 +165,6 @@ fn qemu(
         case.busy,
         case.crowd
     );
-    if case.bare {
-        line.push_str(" lab_sample=1");
-    }
     if !case.parameters.is_empty() {
         line.push(' ');
         line.push_str(case.parameters);
@@ -187,7 +176,8 @@ fn qemu(
     let drive = |disk: &Path| format!("file={},if=virtio,format=raw,cache=unsafe", disk.display());
     let mut qemu = command("qemu-system-x86_64");
     // Hardware virtualisation may look usable and not be: always emulate.
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2"])
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", cpu])
+        .args(["-smp", "2"])
         .args(["-m", &case.memory.to_string()])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-monitor", "none", "-serial"])
@@ -198,10 +188,8 @@ fn qemu(
         .arg(boot)
         .arg("-append")
         .arg(line)
-        .args(["-drive", &drive(&run.truth_disk), "-drive", &drive(&run.dump_disk)]);
-    if !case.bare {
-        qemu.args(["-nic", "user,model=virtio-net-pci,restrict=on"]);
-    }
+        .args(["-drive", &drive(&run.truth_disk), "-drive", &drive(&run.dump_disk)])
+        .args(["-nic", "user,model=virtio-net-pci,restrict=on"]);
     qemu
 }
 

@@ -38,18 +38,22 @@ pub fn sample(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// From the module's first line to the end of the oops.
+/// The kernel's name, the addresses of the module's objects, and the oops.
 fn last_words(console: &str) -> String {
-    let lines = console
-        .lines()
-        .skip_while(|line| !line.contains("mortis_lab: items"))
-        .take_while(|line| !line.contains("Linux version"));
-    let mut text = console
-        .lines()
-        .find(|line| line.contains("Linux version"))
-        .map(|line| format!("{line}\n[...]\n"))
-        .unwrap_or_default();
-    for line in lines {
+    let mut lines = console.lines();
+    let before = |line: &&str| !line.ends_with("mortis-lab: dying of null");
+    let boot: Vec<_> = lines.by_ref().take_while(before).collect();
+    let named = ["Linux version", "Command line:", "mortis_lab: items", "mortis_lab: cache"];
+    let mut text = String::new();
+    for name in named {
+        for line in boot.iter().filter(|line| line.contains(name)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.push_str("[...]\n");
+    // The next line like the first is the capture kernel's.
+    for line in lines.take_while(|line| !line.contains("Linux version")) {
         text.push_str(line);
         text.push('\n');
     }
