@@ -1,7 +1,10 @@
 //! AT&T syntax, spelled as binutils spells it.
 
+mod mnemonic;
+mod operand;
+
 use crate::prefix::{self, Leading};
-use crate::{Flow, Instruction, TextOptions, mnemonic, operand};
+use crate::{Flow, Instruction, TextOptions, address};
 use iced_x86::{FormatMnemonicOptions, Formatter, GasFormatter};
 
 /// Mnemonics are padded to this width where operands follow.
@@ -72,7 +75,7 @@ pub(crate) fn push_addresses(
     }
     let decoded = instruction.decoded();
     if decoded.is_ip_rel_memory_operand() {
-        let distance = operand::relative_displacement(decoded).cast_unsigned();
+        let distance = address::relative_displacement(decoded).cast_unsigned();
         let address = instruction.next_address().offset(distance);
         text.push_str(&format!("        # {address:#x}"));
         options.push_symbol(text, address);

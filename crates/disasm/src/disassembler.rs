@@ -80,15 +80,18 @@ impl std::iter::FusedIterator for Instructions<'_> {}
 
 /// Decodes one instruction, without regard to how binutils counts prefixes.
 pub(crate) fn decode(address: VirtAddr, bytes: &[u8]) -> iced_x86::Instruction {
-    // Without the checks `lock mov` decodes as binutils prints it: it faults, and is in the dump.
-    let mut options = DecoderOptions::MPX | DecoderOptions::NO_INVALID_CHECK;
+    let mut options = DecoderOptions::MPX;
+    let at = bytes.iter().position(|&byte| !prefix::is_prefix(byte)).unwrap_or_default();
+    let (prefixes, opcode) = bytes.split_at_checked(at).unwrap_or_default();
     // Processors differ on 16-bit branches; binutils goes with AMD's.
-    let opcode = bytes.iter().position(|&byte| !prefix::is_prefix(byte)).unwrap_or_default();
-    if let Some((prefixes, [first, second, ..])) = bytes.split_at_checked(opcode)
-        && prefixes.contains(&0x66)
-        && matches!((first, second), (0xc2 | 0xc3 | 0xe8 | 0xe9 | 0xff, _) | (0x0f, 0x80..=0x8f))
+    if prefixes.contains(&0x66)
+        && matches!(opcode, [0xc2 | 0xc3 | 0xe8 | 0xe9 | 0xff, ..] | [0x0f, 0x80..=0x8f, ..])
     {
         options |= DecoderOptions::AMD;
+    }
+    // `lock mov` faults, yet binutils prints it. VEX and EVEX it does check.
+    if !matches!(opcode, [0x62 | 0xc4 | 0xc5, ..]) {
+        options |= DecoderOptions::NO_INVALID_CHECK;
     }
     Decoder::with_ip(64, bytes, address.get(), options).decode()
 }

@@ -95,7 +95,8 @@ impl MemoryOperand {
         for used in info.used_memory() {
             let implicit = Self::implicit(used);
             let same = |other: &Self| {
-                (other.base, other.index) == (implicit.base, implicit.index)
+                let parts = |operand: &Self| (operand.base, operand.index, operand.displacement);
+                parts(other) == parts(&implicit)
                     || other.absolute.is_some() && other.absolute == implicit.absolute
             };
             if !operands.iter().take(printed).any(same) {
@@ -159,17 +160,21 @@ impl MemoryOperand {
     fn implicit(used: &UsedMemory) -> Self {
         let base = Register::of(used.base());
         let index = Register::of(used.index());
+        let narrow = used.address_size() == CodeSize::Code32;
         Self {
             segment: moving_segment(used.segment()),
             base,
             index,
             scale: used.scale(),
-            displacement: used.displacement().cast_signed(),
+            displacement: match narrow {
+                true => i64::from(used.displacement() as u32 as i32),
+                false => used.displacement().cast_signed(),
+            },
             absolute: (base.is_none() && index.is_none()).then_some(VirtAddr(used.displacement())),
             size: used.memory_size().size(),
             access: Access::of(used.access()),
             role: Role::Implicit,
-            address_size: if used.address_size() == CodeSize::Code32 { 4 } else { 8 },
+            address_size: if narrow { 4 } else { 8 },
         }
     }
 }

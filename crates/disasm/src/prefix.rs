@@ -7,7 +7,8 @@
 
 use crate::Instruction;
 use crate::disassembler::decode;
-use iced_x86::{Code, FlowControl, Mnemonic, OpKind, Register};
+use crate::encoding::{has_absolute_offset, has_modrm_memory};
+use iced_x86::{Code, Mnemonic, OpKind, Register};
 
 /// The longest that an instruction can be.
 pub(crate) const MAX_LENGTH: usize = 15;
@@ -33,7 +34,8 @@ pub(crate) enum Scan {
 pub(crate) fn scan(bytes: &[u8]) -> Scan {
     let mut rex = false;
     for (count, &byte) in bytes.iter().enumerate().take(MAX_LENGTH) {
-        if !is_prefix(byte) && !(rex && byte == FWAIT) {
+        let strays = rex && byte == FWAIT;
+        if !is_prefix(byte) && !strays {
             return Scan::Before(count);
         }
         if rex {
@@ -91,7 +93,8 @@ pub(crate) fn leading(instruction: &Instruction) -> Leading {
     let mut leading = Leading::default();
     for (index, &byte) in prefixes.iter().enumerate() {
         let last = !prefixes.iter().skip(index + 1).any(|&other| same_kind(byte, other));
-        match last.then(|| meaning(instruction, index, byte)).unwrap_or(Meaning::Nothing) {
+        let meaning = if last { meaning(instruction, index, byte) } else { Meaning::Nothing };
+        match meaning {
             Meaning::Absorbed => {}
             Meaning::Hint(hint) => leading.hint = hint,
             Meaning::Word(word) => push_word(&mut leading.words, word),
@@ -146,13 +149,6 @@ fn same_kind(one: u8, other: u8) -> bool {
 
 fn meaning(instruction: &Instruction, index: usize, byte: u8) -> Meaning {
     let decoded = instruction.decoded();
-    let branch = !matches!(decoded.flow_control(), FlowControl::Next)
-        && (decoded.is_jmp_short_or_near()
-            || decoded.is_jmp_near_indirect()
-            || decoded.is_call_near()
-            || decoded.is_call_near_indirect()
-            || decoded.is_jcc_short_or_near()
-            || decoded.mnemonic() == Mnemonic::Ret);
     let used = match byte {
         0x40..=0x4f => rex_used(instruction, index, byte),
         0x2e if is_hinted(decoded) => return Meaning::Hint(",pn"),
@@ -171,7 +167,7 @@ fn meaning(instruction: &Instruction, index: usize, byte: u8) -> Meaning {
         0x66 if stores_selector(decoded) => false,
         0x67 if has_absolute_offset(instruction) => false,
         0xf2 | 0xf3 if is_plain_nop(decoded) => false,
-        0xf2 if branch => return Meaning::Word("bnd"),
+        0xf2 if keeps_bounds(decoded) => return Meaning::Word("bnd"),
         0xf2 if decoded.has_xacquire_prefix() => return Meaning::Word("xacquire"),
         0xf3 if decoded.has_xrelease_prefix() => return Meaning::Word("xrelease"),
         0xf2 => !decoded.has_repne_prefix(),
@@ -190,6 +186,16 @@ fn is_hinted(decoded: &iced_x86::Instruction) -> bool {
         || decoded.is_jcx_short()
         || decoded.is_loop()
         || decoded.is_loopcc()
+}
+
+/// Whether an F2 keeps the bound registers of MPX over this branch.
+fn keeps_bounds(decoded: &iced_x86::Instruction) -> bool {
+    decoded.is_jmp_short_or_near()
+        || decoded.is_jmp_near_indirect()
+        || decoded.is_call_near()
+        || decoded.is_call_near_indirect()
+        || decoded.is_jcc_short_or_near()
+        || decoded.mnemonic() == Mnemonic::Ret
 }
 
 /// Whether no repeat prefix makes this another instruction.
@@ -256,13 +262,6 @@ fn stores_selector(decoded: &iced_x86::Instruction) -> bool {
         && decoded.op_kinds().any(|kind| kind == OpKind::Memory)
 }
 
-/// Whether this is a `mov` between the accumulator and an address that stands in the instruction
-/// whole, without a ModRM byte.
-pub(crate) fn has_absolute_offset(instruction: &Instruction) -> bool {
-    instruction.decoded().mnemonic() == Mnemonic::Mov
-        && matches!(instruction.opcode(), Some(0xa0..=0xa3))
-}
-
 /// Whether every bit of the REX prefix does something. Without bits, it turns `ah` to `bh` into
 /// `spl` to `dil`.
 fn rex_used(instruction: &Instruction, index: usize, byte: u8) -> bool {
@@ -279,7 +278,6 @@ fn rex_used(instruction: &Instruction, index: usize, byte: u8) -> bool {
         // It extends the base, also where there is none.
         1 if has_modrm_memory(instruction) => true,
         8 if stores_selector(decoded) || decoded.code() == Code::Nopq => false,
-        // Where it only takes back what a 66 did, it does nothing.
         // Where it only takes back what a 66 did, it does nothing.
         8 if instruction.prefix_bytes().contains(&0x66) && !changes_without(instruction, 0x66) => {
             let wide = without(instruction, |other| other == 0x66);
@@ -313,11 +311,4 @@ fn without(instruction: &Instruction, unwanted: impl Fn(u8) -> bool) -> Vec<u8> 
     let mut bytes: Vec<u8> = prefixes.iter().copied().filter(|&other| !unwanted(other)).collect();
     bytes.extend_from_slice(rest);
     bytes
-}
-
-/// Whether there is a memory operand that a ModRM byte encodes.
-fn has_modrm_memory(instruction: &Instruction) -> bool {
-    instruction.decoded().op_kinds().any(|kind| kind == OpKind::Memory)
-        && instruction.decoded().mnemonic() != Mnemonic::Xlatb
-        && !has_absolute_offset(instruction)
 }

@@ -1,10 +1,10 @@
 //! Mnemonics that binutils spells otherwise than `iced-x86`.
 
-use crate::operand::stack_register;
+use super::operand::stack_register;
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 /// Turns the mnemonic `name` of `iced-x86` into that of binutils.
-pub(crate) fn respell(instruction: &crate::Instruction, name: &mut String) {
+pub(super) fn respell(instruction: &crate::Instruction, name: &mut String) {
     let decoded = instruction.decoded();
     if instruction.waits() && name.starts_with("fn") {
         name.remove(1);
@@ -20,39 +20,25 @@ pub(crate) fn respell(instruction: &crate::Instruction, name: &mut String) {
             name.push('w')
         }
         // Of a far one iced gives the size of the offset.
-        Mnemonic::Call | Mnemonic::Jmp => drop_suffix(
-            name,
-            if decoded.is_call_far_indirect() || decoded.is_jmp_far_indirect() { 'l' } else { 'q' },
-        ),
-        Mnemonic::Push | Mnemonic::Pop if !decoded.op0_kind().eq(&OpKind::Register) => {
+        Mnemonic::Call | Mnemonic::Jmp
+            if decoded.is_call_far_indirect() || decoded.is_jmp_far_indirect() =>
+        {
+            drop_suffix(name, 'l');
+        }
+        Mnemonic::Call | Mnemonic::Jmp => drop_suffix(name, 'q'),
+        Mnemonic::Push | Mnemonic::Pop if decoded.op0_kind() != OpKind::Register => {
             drop_suffix(name, 'q');
         }
-        Mnemonic::Retf => drop_suffix(name, 'l'),
-        Mnemonic::Iretd => drop_suffix(name, 'l'),
-        Mnemonic::Reservednop | Mnemonic::Prefetchit0 | Mnemonic::Prefetchit1
-            if decoded.mnemonic() == Mnemonic::Reservednop
-                || decoded.memory_base() != Register::RIP =>
-        {
-            let suffix = match decoded.code() {
+        Mnemonic::Retf | Mnemonic::Iretd => drop_suffix(name, 'l'),
+        // `prefetchit` is a nop without a RIP-relative operand.
+        Mnemonic::Prefetchit0 | Mnemonic::Prefetchit1 if decoded.memory_base() != Register::RIP => {
+            "nopl".clone_into(name);
+        }
+        Mnemonic::Reservednop => {
+            let suffix = match decoded.memory_size().size() {
                 _ if decoded.op0_kind() == OpKind::Register => "",
-                Code::Reservednop_rm16_r16_0F0D
-                | Code::Reservednop_rm16_r16_0F18
-                | Code::Reservednop_rm16_r16_0F19
-                | Code::Reservednop_rm16_r16_0F1A
-                | Code::Reservednop_rm16_r16_0F1B
-                | Code::Reservednop_rm16_r16_0F1C
-                | Code::Reservednop_rm16_r16_0F1D
-                | Code::Reservednop_rm16_r16_0F1E
-                | Code::Reservednop_rm16_r16_0F1F => "w",
-                Code::Reservednop_rm64_r64_0F0D
-                | Code::Reservednop_rm64_r64_0F18
-                | Code::Reservednop_rm64_r64_0F19
-                | Code::Reservednop_rm64_r64_0F1A
-                | Code::Reservednop_rm64_r64_0F1B
-                | Code::Reservednop_rm64_r64_0F1C
-                | Code::Reservednop_rm64_r64_0F1D
-                | Code::Reservednop_rm64_r64_0F1E
-                | Code::Reservednop_rm64_r64_0F1F => "q",
+                2 => "w",
+                8 => "q",
                 _ => "l",
             };
             *name = format!("nop{suffix}");
@@ -72,7 +58,7 @@ fn drop_suffix(name: &mut String, suffix: char) {
 
 /// Adds the operands that `iced-x86` leaves to the assembler and binutils prints, and takes away
 /// those that binutils does not.
-pub(crate) fn complete_operands(decoded: &Instruction, operands: &mut Vec<String>) {
+pub(super) fn complete_operands(decoded: &Instruction, operands: &mut Vec<String>) {
     match decoded.mnemonic() {
         // The destination that is also the source.
         Mnemonic::Imul if operands.len() == 2 && decoded.op_count() == 3 => {
@@ -98,7 +84,7 @@ pub(crate) fn complete_operands(decoded: &Instruction, operands: &mut Vec<String
 }
 
 /// The operands of instructions that have none in machine code, yet print some.
-pub(crate) fn fixed_operands(decoded: &Instruction) -> Option<&'static str> {
+pub(super) fn fixed_operands(decoded: &Instruction) -> Option<&'static str> {
     match decoded.mnemonic() {
         Mnemonic::Monitor => Some("%rax,%ecx,%edx"),
         Mnemonic::Mwait => Some("%eax,%ecx"),
