@@ -16,8 +16,15 @@ pub mod list;
 pub mod log;
 pub mod modules;
 pub mod percpu;
+pub mod pid_table;
+pub mod system;
+pub mod taint;
+pub mod task_accounting;
+pub mod task_list;
+pub mod task_reader;
 pub mod tasks;
 pub mod type_sources;
+pub mod user_memory;
 pub mod vmlinux;
 
 pub use address_space::AddressSpace;

@@ -4,10 +4,13 @@ use crate::command::Command;
 use crate::session::Session;
 
 pub mod help;
+pub mod rd;
+pub mod sym;
+pub mod vtop;
 pub mod spike;
 
 /// The table of commands.
-pub const TABLE: &[&Command] = &[&help::COMMAND, &spike::COMMAND];
+pub const TABLE: &[&Command] = &[&help::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
 
 /// The command called `name`, by its name or an alias.
 pub fn find(name: &str) -> Option<&'static Command> {

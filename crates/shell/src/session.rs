@@ -3,7 +3,9 @@
 use crate::command::CommandError;
 use crate::output::{Face, Interrupt, Style};
 use mortis_kernel::Kernel;
+use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
 use mortis_kernel::tasks::Task;
+use mortis_memory::VirtAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -102,6 +104,40 @@ impl Session {
             return Some(number);
         }
         hexadecimal(word).filter(|_| word.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
+    /// The address that a word names: a symbol, a number, or a C expression.
+    ///
+    /// # Errors
+    /// When it is none of them.
+    pub fn address(&self, word: &str) -> Result<VirtAddr, CommandError> {
+        let hexadecimal = word.strip_prefix("0x").unwrap_or(word);
+        if let Ok(symbols) = self.kernel.symbols()
+            && let Some(address) = symbols.address(word)
+        {
+            return Ok(address);
+        }
+        if let Ok(number) = u64::from_str_radix(hexadecimal, 16) {
+            return Ok(VirtAddr(number));
+        }
+        let evaluator = Evaluator::new(&self.kernel);
+        match evaluator.evaluate(word) {
+            // An array or a structure stands for where it is.
+            Ok(Value { place: Place::Memory { address, .. }, .. }) if !word.starts_with('(') => {
+                Ok(address)
+            }
+            Ok(value) => match evaluator.load(&value) {
+                Ok(integer) => Ok(VirtAddr(integer.bits)),
+                Err(error) => Err(CommandError::Message(error.to_string())),
+            },
+            Err(ExpressionError::UntypedSymbol(symbol)) => {
+                Ok(self.kernel.symbol(&symbol)?)
+            }
+            Err(ExpressionError::UnknownName(_)) => {
+                Err(CommandError::Message(format!("symbol not found: {word}")))
+            }
+            Err(error) => Err(CommandError::Message(error.to_string())),
+        }
     }
 
     /// The task that a word names: a process id, or the address of a `struct task_struct`.

@@ -1,0 +1,86 @@
+//! A task's user memory, as far as its pages were in RAM.
+
+use crate::address_space::read_paged;
+use crate::arch::x86_64::paging::{PageTable, Walk};
+use crate::error::{KernelError, Result};
+use crate::kernel::Kernel;
+use crate::layout;
+use crate::tasks::Task;
+use mortis_memory::{PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr};
+
+layout! {
+    /// A process's memory: include/linux/mm_types.h.
+    pub struct MmStruct = "mm_struct" {
+        pgd: "pgd",
+        total_vm: "total_vm",
+    }
+}
+
+/// The user memory of one process.
+pub struct UserMemory<'k> {
+    kernel: &'k Kernel,
+    page_table: PageTable,
+}
+
+/// Where user space ends on x86_64: the half of the address space below the hole.
+const USER_SPACE_END: u64 = 1 << 56;
+
+impl<'k> UserMemory<'k> {
+    /// The memory of `task`.
+    ///
+    /// # Errors
+    /// When it is a kernel thread, or its page table cannot be found.
+    pub fn of(kernel: &'k Kernel, task: Task) -> Result<Self> {
+        let mm = task.mm(kernel)?;
+        if mm.is_null() {
+            return Err(KernelError::Unsupported(format!(
+                "task {} has no user address space",
+                task.pid
+            )));
+        }
+        Self::of_mm(kernel, mm)
+    }
+
+    /// The memory that the `struct mm_struct` at `mm` describes.
+    ///
+    /// # Errors
+    /// When its page table cannot be found.
+    pub fn of_mm(kernel: &'k Kernel, mm: VirtAddr) -> Result<Self> {
+        let pgd = kernel.layout::<MmStruct>()?.pgd.pointer(kernel, mm)?;
+        let root = kernel.memory().translate(pgd)?;
+        let page_table = PageTable { root, ..kernel.memory().page_table() };
+        Ok(Self { kernel, page_table })
+    }
+
+    /// Where the root of the page table lies in physical memory.
+    pub fn root(&self) -> PhysAddr {
+        self.page_table.root
+    }
+
+    /// Walks the page table for `address`.
+    pub fn walk(&self, address: UserAddr) -> Walk {
+        self.page_table.walk(&**self.kernel.memory().physical(), VirtAddr(address.0))
+    }
+
+    /// Fills `buf` from `address` on.
+    ///
+    /// # Errors
+    /// The first address that is not in the dump: paged out, never touched, or left out.
+    pub fn read(&self, address: UserAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let end = address.0.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > USER_SPACE_END) {
+            return Err(ReadError::new(address, Unavailable::Unmapped));
+        }
+        let physical = &**self.kernel.memory().physical();
+        read_paged(
+            physical,
+            address.0,
+            buf,
+            |at| {
+                let found = self.page_table.translate(physical, VirtAddr(at));
+                found.map(|found| found.address).map_err(|error| error.at(UserAddr(at)))
+            },
+            |at, error| error.at(UserAddr(at)),
+        )
+    }
+}

@@ -1,0 +1,332 @@
+//! `rd`: raw memory.
+
+use crate::arguments::Arguments;
+use crate::command::{Command, CommandError, flag, value};
+use crate::output::{Output, Render, Style};
+use crate::session::Session;
+use mortis_kernel::Kernel;
+use mortis_kernel::user_memory::UserMemory;
+use mortis_memory::{PhysAddr, ReadError, UserAddr, VirtAddr, VirtualMemory};
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// `rd`.
+pub const COMMAND: Command = Command {
+    name: "rd",
+    aliases: &[],
+    summary: "raw memory: numbers, text, symbols",
+    synopsis: "[-adDsxpuNR][-8|-16|-32|-64][-o offset][-e addr][-r file] \
+               [address|symbol] [count]",
+    options: &[
+        flag('p', "the address is physical"),
+        flag('u', "the address is a user address of the task in focus"),
+        flag('d', "signed decimal"),
+        flag('D', "unsigned decimal"),
+        flag('s', "addresses as symbols"),
+        flag('S', "addresses as symbols or slab caches"),
+        flag('x', "no text beside the numbers"),
+        flag('8', "numbers of 8 bits"),
+        value('1', "6", "numbers of 16 bits (-16)"),
+        value('3', "2", "numbers of 32 bits (-32)"),
+        value('6', "4", "numbers of 64 bits (-64; the default)"),
+        flag('a', "printable text"),
+        flag('N', "numbers in network byte order, with -16 or -32"),
+        flag('R', "backwards: the count ends at the address"),
+        value('o', "offset", "start this many bytes further"),
+        value('e', "addr", "end before this address"),
+        value('r', "file", "write the bytes to a file"),
+    ],
+    help: "Examples:\n  rd jiffies\n  rd -s ffffc90000013e40 32\n  rd -a linux_banner\n  \
+           rd -8 init_task 64\n  rd -p 1000 4",
+    run,
+};
+
+/// How the numbers are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Hexadecimal,
+    Signed,
+    Unsigned,
+    Symbolic,
+    Text,
+}
+
+/// Which memory the address is in.
+enum Memory<'k> {
+    Kernel(&'k Kernel),
+    Physical(&'k Kernel),
+    User(UserMemory<'k>),
+}
+
+impl Memory<'_> {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        match self {
+            Memory::Kernel(kernel) => kernel.read(VirtAddr(address), buf),
+            Memory::Physical(kernel) => kernel.memory().physical().read(PhysAddr(address), buf),
+            Memory::User(memory) => memory.read(UserAddr(address), buf),
+        }
+    }
+}
+
+/// One line of the dump.
+#[derive(Serialize)]
+struct Row {
+    address: String,
+    /// The numbers, or symbols for `-s`.
+    values: Vec<String>,
+    /// The bytes as text.
+    text: String,
+    #[serde(skip)]
+    layout: RowLayout,
+}
+
+/// How wide a row is.
+#[derive(Clone, Copy)]
+struct RowLayout {
+    /// Characters of one number.
+    width: usize,
+    /// Numbers in a full row.
+    per_row: usize,
+    show_text: bool,
+    only_text: bool,
+}
+
+impl Render for Row {
+    fn render(&self, out: &mut String, style: Style) {
+        let address = format!("{:>16}:  ", &self.address[2..]);
+        out.push_str(&style.dim(&address));
+        if self.layout.only_text {
+            out.push_str(&self.text);
+            out.push('\n');
+            return;
+        }
+        for value in &self.values {
+            out.push_str(&format!("{value:>width$} ", width = self.layout.width));
+        }
+        if self.layout.show_text {
+            let missing = self.layout.per_row.saturating_sub(self.values.len());
+            out.push_str(&" ".repeat(missing * (self.layout.width + 1)));
+            out.push_str("  ");
+            out.push_str(&self.text);
+        }
+        out.push('\n');
+    }
+}
+
+/// What to read, and how to show it.
+struct Request {
+    address: u64,
+    /// Bytes of one number.
+    size: usize,
+    count: u64,
+    form: Form,
+    network_order: bool,
+    show_text: bool,
+}
+
+fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    let kernel = session.kernel.clone();
+    let request = Request::new(session, arguments)?;
+    let memory = if arguments.has('p') {
+        Memory::Physical(&kernel)
+    } else if arguments.has('u') {
+        Memory::User(UserMemory::of(&kernel, session.context()?)?)
+    } else {
+        Memory::Kernel(&kernel)
+    };
+    match arguments.value('r') {
+        Some(file) => copy_out(&memory, &request, &PathBuf::from(file), out),
+        None => show(&kernel, &memory, &request, out),
+    }
+}
+
+impl Request {
+    fn new(session: &Session, arguments: &Arguments) -> Result<Self, CommandError> {
+        let usage = || CommandError::Usage(format!("Usage: rd {}", COMMAND.synopsis));
+        let size = match (arguments.has('8'), arguments.value('1'), arguments.value('3')) {
+            (true, _, _) => 1,
+            (_, Some("6"), _) => 2,
+            (_, _, Some("2")) => 4,
+            (false, None, None) if matches!(arguments.value('6'), None | Some("4")) => 8,
+            _ => return Err(usage()),
+        };
+        let form = if arguments.has('a') {
+            Form::Text
+        } else if arguments.has('s') || arguments.has('S') {
+            Form::Symbolic
+        } else if arguments.has('d') {
+            Form::Signed
+        } else if arguments.has('D') {
+            Form::Unsigned
+        } else {
+            Form::Hexadecimal
+        };
+        let number = |word: &str| {
+            let invalid = || CommandError::Message(format!("not a number: {word}"));
+            session.parse_number(word).ok_or_else(invalid)
+        };
+        let mut words = arguments.words.iter();
+        let mut address = session.address(words.next().ok_or_else(usage)?)?.0;
+        if let Some(offset) = arguments.value('o') {
+            address = address.wrapping_add(number(offset)?);
+        }
+        let size = if form == Form::Text { 1 } else { size };
+        let mut count = match words.next() {
+            Some(word) => number(word)?,
+            // Text goes on to its end.
+            None if form == Form::Text => u64::MAX,
+            None => 1,
+        };
+        if let Some(end) = arguments.value('e') {
+            let end = session.address(end)?.0;
+            if end <= address {
+                return Err(CommandError::message("the ending address is not above the address"));
+            }
+            count = (end - address).div_ceil(size as u64);
+        }
+        if arguments.has('R') {
+            address = address.wrapping_sub(count.saturating_sub(1).saturating_mul(size as u64));
+        }
+        Ok(Self {
+            address,
+            size,
+            count,
+            form,
+            network_order: arguments.has('N') && matches!(size, 2 | 4),
+            show_text: form == Form::Hexadecimal && !arguments.has('x') && !arguments.has('N'),
+        })
+    }
+
+    fn layout(&self) -> RowLayout {
+        let bytes_per_row = if self.form == Form::Text { 60 } else { 16 };
+        let width = match (self.form, self.size) {
+            (Form::Hexadecimal | Form::Text, size) => size * 2,
+            (Form::Symbolic, _) => 16,
+            (_, 1) => 4,
+            (_, 2) => 6,
+            (_, 4) => 11,
+            _ => 16,
+        };
+        let per_row = match (self.form, self.size) {
+            (Form::Signed | Form::Unsigned, 1) => 8,
+            (Form::Signed | Form::Unsigned, 2) => 8,
+            (_, size) => bytes_per_row / size,
+        };
+        RowLayout {
+            width,
+            per_row,
+            show_text: self.show_text,
+            only_text: self.form == Form::Text,
+        }
+    }
+
+    fn value(&self, kernel: &Kernel, bytes: &[u8]) -> String {
+        let mut number = bytes.iter().rev().fold(0u64, |number, &b| number << 8 | u64::from(b));
+        if self.network_order {
+            number = number.swap_bytes() >> (64 - self.size * 8);
+        }
+        let digits = self.size * 2;
+        match self.form {
+            Form::Hexadecimal | Form::Text => format!("{number:0digits$x}"),
+            Form::Unsigned => number.to_string(),
+            Form::Signed => {
+                let shift = 64 - self.size * 8;
+                ((number << shift).cast_signed() >> shift).to_string()
+            }
+            Form::Symbolic => {
+                let symbol = (self.size == 8).then(|| kernel.symbolize(VirtAddr(number))).flatten();
+                symbol.map_or(format!("{number:0digits$x}"), |symbol| format!("{symbol:<16}"))
+            }
+        }
+    }
+}
+
+/// Bytes read at a time.
+const CHUNK: usize = 4096;
+
+fn show(
+    kernel: &Kernel,
+    memory: &Memory,
+    request: &Request,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let layout = request.layout();
+    let row_bytes = layout.per_row * request.size;
+    let mut address = request.address;
+    let mut left = request.count;
+    while left > 0 {
+        let values = left.min(layout.per_row as u64) as usize;
+        let mut bytes = vec![0; values * request.size];
+        // Of a row that reaches into a page that is not there, what is there is shown.
+        let mut failure = memory.read(address, &mut bytes).err();
+        if failure.is_some() {
+            let mut good = 0;
+            while good < bytes.len() {
+                let at = address.wrapping_add(good as u64);
+                let one = &mut bytes[good..good + request.size];
+                if let Err(error) = memory.read(at, one) {
+                    failure = Some(error);
+                    break;
+                }
+                good += request.size;
+            }
+            bytes.truncate(good);
+        }
+        let ended = request.form == Form::Text && bytes.contains(&0);
+        if ended {
+            bytes.truncate(bytes.iter().position(|&byte| byte == 0).unwrap_or(0));
+        }
+        if !bytes.is_empty() {
+            out.emit(&Row {
+                address: format!("{address:#x}"),
+                values: match request.form {
+                    Form::Text => Vec::new(),
+                    _ => bytes.chunks(request.size).map(|v| request.value(kernel, v)).collect(),
+                },
+                text: printable(&bytes),
+                layout,
+            })?;
+        }
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        if ended {
+            break;
+        }
+        left -= values as u64;
+        address = address.wrapping_add(row_bytes as u64);
+    }
+    Ok(())
+}
+
+fn printable(bytes: &[u8]) -> String {
+    let shown = |&byte: &u8| if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
+    bytes.iter().map(shown).collect()
+}
+
+/// Writes the bytes to a file as they are.
+fn copy_out(
+    memory: &Memory,
+    request: &Request,
+    file: &PathBuf,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| {
+        CommandError::Message(format!("cannot write {}: {error}", file.display()))
+    };
+    let mut target = std::fs::File::create(file).map_err(failed)?;
+    let total = request.count.saturating_mul(request.size as u64);
+    let mut done = 0;
+    while done < total {
+        out.check()?;
+        let at = request.address.wrapping_add(done);
+        let len = (CHUNK as u64 - at % CHUNK as u64).min(total - done) as usize;
+        let mut bytes = vec![0; len];
+        memory.read(at, &mut bytes)?;
+        target.write_all(&bytes).map_err(failed)?;
+        done += len as u64;
+    }
+    let text = format!("{done} bytes copied from {:#x} to {}\n", request.address, file.display());
+    Ok(out.emit(&crate::output::Text { text })?)
+}

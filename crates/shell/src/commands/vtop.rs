@@ -1,0 +1,177 @@
+//! `vtop`: virtual to physical addresses, with the page table's entries on the way.
+
+use crate::arguments::Arguments;
+use crate::command::{Command, CommandError, flag, value};
+use crate::output::{Output, Render, Style};
+use crate::session::Session;
+use mortis_kernel::Kernel;
+use mortis_kernel::arch::x86_64::paging::{Entry, Level, Walk};
+use mortis_kernel::user_memory::UserMemory;
+use mortis_memory::{PhysAddr, UserAddr, VirtAddr};
+use serde::Serialize;
+
+/// `vtop`.
+pub const COMMAND: Command = Command {
+    name: "vtop",
+    aliases: &[],
+    summary: "virtual to physical addresses",
+    synopsis: "[-c [pid | taskp]] [-u|-k] address...",
+    options: &[
+        value('c', "pid | taskp", "use that task's page table"),
+        flag('u', "the address is a user address of the task in focus"),
+        flag('k', "the address is a kernel address"),
+    ],
+    help: "Example:\n  vtop ffffffffc03ab000",
+    run,
+};
+
+/// One address and where it lies.
+#[derive(Serialize)]
+struct Translated {
+    #[serde(rename = "virtual")]
+    address: String,
+    physical: Option<String>,
+    /// Why there is no physical address.
+    unavailable: Option<&'static str>,
+    /// The root of the page table: its virtual address.
+    pgd: Option<String>,
+    entries: Vec<TableEntry>,
+    /// Bytes of the page that maps it.
+    page_size: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TableEntry {
+    level: &'static str,
+    /// Where the entry stands.
+    address: String,
+    value: String,
+    flags: Vec<&'static str>,
+}
+
+/// The flags of a page table entry, in the order in which crash names them
+/// (arch/x86/include/asm/pgtable_types.h).
+const FLAGS: &[(u64, &str)] = &[
+    (1 << 0, "PRESENT"),
+    (1 << 1, "RW"),
+    (1 << 2, "USER"),
+    (1 << 3, "PWT"),
+    (1 << 4, "PCD"),
+    (1 << 5, "ACCESSED"),
+    (1 << 6, "DIRTY"),
+    (1 << 7, "PSE"),
+    (1 << 8, "GLOBAL"),
+    (1 << 63, "NX"),
+];
+
+fn flags(entry: u64, leaf: Level) -> Vec<&'static str> {
+    FLAGS
+        .iter()
+        .filter(|(bit, _)| entry & bit != 0)
+        // In a page table's own entries that bit selects the memory type instead.
+        .map(|(_, name)| if *name == "PSE" && leaf == Level::Pte { "PAT" } else { *name })
+        .collect()
+}
+
+impl Render for Translated {
+    fn render(&self, out: &mut String, _: Style) {
+        let address = &self.address[2..];
+        let physical = self.physical.as_deref().map(|physical| &physical[2..]);
+        // User addresses are short, and crash gives them a narrower column.
+        let width = address.len().max(10);
+        out.push_str(&format!("{:<width$}  {:<16}\n", "VIRTUAL", "PHYSICAL"));
+        let shown = physical.unwrap_or("(not accessible)");
+        out.push_str(&format!("{address:<width$}  {shown:<16}\n\n"));
+        let Some(pgd) = &self.pgd else { return };
+        out.push_str(&format!("PGD DIRECTORY: {}\n", &pgd[2..]));
+        for (index, entry) in self.entries.iter().enumerate() {
+            let value = &entry.value[2..];
+            if index == 0 {
+                out.push_str(&format!("PAGE DIRECTORY: {value}\n"));
+            } else {
+                out.push_str(&format!("{:>6}: {} => {value}\n", entry.level, &entry.address[2..]));
+            }
+        }
+        let (Some(last), Some(physical), Some(page_size)) =
+            (self.entries.last(), physical, self.page_size)
+        else {
+            out.push('\n');
+            return;
+        };
+        let page = u64::from_str_radix(physical, 16).unwrap_or(0) & !(page_size - 1);
+        let size = match page_size {
+            0x20_0000 => "  (2MB)",
+            0x4000_0000 => "  (1GB)",
+            _ => "",
+        };
+        out.push_str(&format!("  PAGE: {page:x}{size}\n\n"));
+        let entry = &last.value[2..];
+        let page = format!("{page:x}");
+        let entry_width = entry.len().max(3);
+        let page_width = page.len().max("PHYSICAL".len());
+        out.push_str(&format!(
+            "{:^entry_width$}  {:^page_width$}  FLAGS\n",
+            "PTE", "PHYSICAL"
+        ));
+        out.push_str(&format!(
+            "{entry:>entry_width$}  {page:>page_width$}  ({})\n\n",
+            last.flags.join("|")
+        ));
+    }
+}
+
+fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    let kernel = session.kernel.clone();
+    if arguments.words.is_empty() {
+        return Err(CommandError::Usage(format!("Usage: vtop {}", COMMAND.synopsis)));
+    }
+    let task = match arguments.value('c') {
+        Some(word) => session.task(word)?,
+        None => session.context()?,
+    };
+    for word in &arguments.words {
+        let address = session.address(word)?;
+        // Kernel addresses are the upper half.
+        let user = arguments.has('u') || (!arguments.has('k') && address.0 >> 63 == 0);
+        let translated = if user {
+            let memory = UserMemory::of(&kernel, task)?;
+            let walk = memory.walk(UserAddr(address.0));
+            describe(&kernel, address, memory.root(), &walk)
+        } else {
+            let root = kernel.memory().page_table().root;
+            describe(&kernel, address, root, &kernel.memory().walk(address))
+        };
+        out.emit(&translated)?;
+    }
+    Ok(())
+}
+
+fn describe(kernel: &Kernel, address: VirtAddr, root: PhysAddr, walk: &Walk) -> Translated {
+    let leaf = walk.entries.last().map_or(Level::Pgd, |entry| entry.level);
+    // The linear map answers where a page of the table itself is lost.
+    let physical = walk.result.map(|found| found.address).or_else(|error| {
+        kernel.memory().translate(address).map_err(|_| error)
+    });
+    let pgd = if root == kernel.memory().page_table().root {
+        kernel.symbol("swapper_pg_dir").ok()
+    } else {
+        kernel.memory().direct_address(root)
+    };
+    Translated {
+        address: format!("{:#x}", address.0),
+        physical: physical.ok().map(|physical| format!("{:#x}", physical.0)),
+        unavailable: physical.err().map(|error| error.why.code()),
+        pgd: pgd.filter(|_| physical.is_ok()).map(|pgd| format!("{:#x}", pgd.0)),
+        entries: walk.entries.iter().map(|entry| table_entry(entry, leaf)).collect(),
+        page_size: walk.result.ok().map(|found| found.page_size),
+    }
+}
+
+fn table_entry(entry: &Entry, leaf: Level) -> TableEntry {
+    TableEntry {
+        level: entry.level.name(),
+        address: format!("{:#x}", entry.at.0),
+        value: format!("{:#x}", entry.value),
+        flags: flags(entry.value, leaf),
+    }
+}
