@@ -1,8 +1,9 @@
 //! A bitmap in the file: bit n, lowest first, is page frame n.
 //!
-//! Only the number of set bits before each chunk is kept, 8 bytes for 128 MiB of memory; the
-//! chunks themselves are read when asked for and go through the source's cache. Counting is one
-//! pass over the bitmap, 32 MiB for a terabyte of memory, and waits for the first page.
+//! Kept are only counts of set bits: before each chunk of the file, and within it before each
+//! line, together 40 bytes for 128 MiB of memory. The chunks themselves are read when asked for
+//! and go through the source's cache. Counting is one pass over the bitmap, 32 MiB for a terabyte
+//! of memory, and waits for the first page.
 
 use crate::cache::CachedSource;
 use crate::source::read_exact;
@@ -11,6 +12,9 @@ use std::sync::OnceLock;
 
 /// Bits in a chunk: one block of the cached source.
 const CHUNK_BITS: u64 = CachedSource::BLOCK * 8;
+/// Bytes between the counts within a chunk: few enough words to count at each look-up.
+const LINE: usize = 256;
+const LINES: usize = CachedSource::BLOCK as usize / LINE;
 /// What one read of the counting pass takes.
 const PASS_BYTES: u64 = 1 << 18;
 /// The most of a bitmap that is looked at: 128 TiB of memory in pages of 4 KiB, beyond any
@@ -24,8 +28,17 @@ const MAX_RUNS: usize = 1 << 16;
 pub(super) struct Bitmap {
     offset: u64,
     bits: u64,
-    /// Set bits before each chunk, and all of them at the end.
-    ranks: OnceLock<Vec<u64>>,
+    ranks: OnceLock<Ranks>,
+}
+
+/// Counts of set bits.
+#[derive(Default)]
+struct Ranks {
+    /// Before each chunk.
+    chunks: Vec<u64>,
+    /// From the start of its chunk to each line, at most 32768 - 2048.
+    lines: Vec<[u16; LINES]>,
+    total: u64,
 }
 
 impl Bitmap {
@@ -37,35 +50,46 @@ impl Bitmap {
 
     /// Whether a page's bit is set; beyond the end none is.
     pub(super) fn contains(&self, source: &CachedSource, pfn: u64) -> Result<bool, Unavailable> {
-        Ok(self.bit(source, pfn)?.is_some())
+        if pfn >= self.bits {
+            return Ok(false);
+        }
+        let bit = pfn % CHUNK_BITS;
+        let byte = self.with_chunk(source, pfn, |bytes| bytes.get((bit / 8) as usize).copied())?;
+        Ok(byte.ok_or(Unavailable::Truncated)? >> (bit % 8) & 1 == 1)
     }
 
     /// The number of set bits before that of a page, if its own is set.
     pub(super) fn rank(&self, source: &CachedSource, pfn: u64) -> Result<Option<u64>, Unavailable> {
-        let Some(within) = self.bit(source, pfn)? else { return Ok(None) };
-        let before = self.ranks(source).get((pfn / CHUNK_BITS) as usize);
-        let before = before.ok_or(Unavailable::Truncated)?;
-        Ok(Some(before + within))
+        if !self.contains(source, pfn)? {
+            return Ok(None);
+        }
+        self.rank_of_position(source, pfn).map(Some)
     }
 
     /// The number of set bits before a page's position, set or not.
-    pub(super) fn rank_of_position(&self, source: &CachedSource, pfn: u64) -> u64 {
+    pub(super) fn rank_of_position(
+        &self,
+        source: &CachedSource,
+        pfn: u64,
+    ) -> Result<u64, Unavailable> {
         let ranks = self.ranks(source);
         if pfn >= self.bits {
-            return ranks.last().copied().unwrap_or(0);
+            return Ok(ranks.total);
         }
         let chunk = (pfn / CHUNK_BITS) as usize;
-        let Some(&before) = ranks.get(chunk) else {
-            return ranks.last().copied().unwrap_or(0);
-        };
         let bit = pfn % CHUNK_BITS;
-        let within = self.with_chunk(source, pfn, |bytes| count_before(bytes, bit));
-        before + within.unwrap_or(0)
+        let line = (bit / 8) as usize / LINE;
+        let counts = ranks.chunks.get(chunk).zip(ranks.lines.get(chunk));
+        let (before, lines) = counts.ok_or(Unavailable::Truncated)?;
+        let within = self.with_chunk(source, pfn, |bytes| {
+            count_before(bytes.get(line * LINE..).unwrap_or_default(), bit % (LINE as u64 * 8))
+        })?;
+        Ok(before + u64::from(lines[line]) + within)
     }
 
     /// All set bits, of a bitmap cut short those that are left.
     pub(super) fn count(&self, source: &CachedSource) -> u64 {
-        self.ranks(source).last().copied().unwrap_or(0)
+        self.ranks(source).total
     }
 
     /// Runs of set bits, ascending, as `start..end`. From [`MAX_RUNS`] on, the last run covers
@@ -98,18 +122,6 @@ impl Bitmap {
         runs
     }
 
-    /// The set bits before a page's bit within its chunk, if its own is set.
-    fn bit(&self, source: &CachedSource, pfn: u64) -> Result<Option<u64>, Unavailable> {
-        if pfn >= self.bits {
-            return Ok(None);
-        }
-        let bit = pfn % CHUNK_BITS;
-        self.with_chunk(source, pfn, |bytes| {
-            let byte = bytes.get((bit / 8) as usize).ok_or(Unavailable::Truncated)?;
-            Ok((byte >> (bit % 8) & 1 == 1).then(|| count_before(bytes, bit)))
-        })?
-    }
-
     fn with_chunk<R>(
         &self,
         source: &CachedSource,
@@ -120,15 +132,20 @@ impl Bitmap {
         source.with_block(first_block.saturating_add(pfn / CHUNK_BITS), look)
     }
 
-    fn ranks(&self, source: &CachedSource) -> &[u64] {
+    fn ranks(&self, source: &CachedSource) -> &Ranks {
         self.ranks.get_or_init(|| {
-            let mut ranks = Vec::new();
-            let mut sum = 0;
+            let mut ranks = Ranks::default();
             self.for_each_chunk(source, |_, bytes| {
-                ranks.push(sum);
-                sum += words(bytes).map(|word| u64::from(word.count_ones())).sum::<u64>();
+                let mut lines = [0; LINES];
+                let mut count = 0;
+                for (line, bytes) in lines.iter_mut().zip(bytes.chunks(LINE)) {
+                    *line = count;
+                    count += words(bytes).map(u64::count_ones).sum::<u32>() as u16;
+                }
+                ranks.chunks.push(ranks.total);
+                ranks.lines.push(lines);
+                ranks.total += u64::from(count);
             });
-            ranks.push(sum);
             ranks
         })
     }
@@ -203,7 +220,7 @@ mod tests {
             let expected = is_set(n).then_some(before);
             assert_eq!(bitmap.rank(&source, n), Ok(expected), "bit {n}");
             if n % 97 == 0 {
-                assert_eq!(bitmap.rank_of_position(&source, n), before);
+                assert_eq!(bitmap.rank_of_position(&source, n), Ok(before));
             }
             if is_set(n) {
                 before += 1;
@@ -214,7 +231,7 @@ mod tests {
             }
         }
         assert_eq!(bitmap.count(&source), before);
-        assert_eq!(bitmap.rank_of_position(&source, u64::MAX), before);
+        assert_eq!(bitmap.rank_of_position(&source, u64::MAX), Ok(before));
         assert_eq!(bitmap.runs(&source), runs);
         assert_eq!(bitmap.contains(&source, bits), Ok(false));
         assert_eq!(bitmap.contains(&source, u64::MAX), Ok(false));

@@ -89,14 +89,14 @@ impl KdumpMemory {
 
     /// Whether the file ends before the data of the last pages that it should hold.
     pub(crate) fn is_truncated(&self) -> bool {
-        let (first, last) = match self.split {
-            Some((start, end)) => (
-                self.dumped.rank_of_position(&self.index, start),
-                self.dumped.rank_of_position(&self.index, end),
-            ),
-            None => (0, self.dumped.count(&self.index)),
+        let rank = |pfn| self.dumped.rank_of_position(&self.index, pfn);
+        let count = match self.split {
+            Some((start, end)) => match (rank(start), rank(end)) {
+                (Ok(first), Ok(last)) => last.saturating_sub(first),
+                _ => return true,
+            },
+            None => self.dumped.count(&self.index),
         };
-        let count = last.saturating_sub(first);
         // Data follow in page order, but pages of zeroes share one block at the start.
         (count.saturating_sub(LAST_DESCRIPTORS)..count).any(|index| match self.descriptor(index) {
             Ok(descriptor) => descriptor.end().is_none_or(|end| end > self.index.len()),
@@ -116,7 +116,7 @@ impl KdumpMemory {
         };
         let first = match self.split {
             Some((start, end)) if (start..end).contains(&pfn) => {
-                self.dumped.rank_of_position(&self.index, start)
+                self.dumped.rank_of_position(&self.index, start)?
             }
             // The page is in another file of the set.
             Some(_) => return Err(Unavailable::Truncated),

@@ -6,10 +6,12 @@
 mod elf;
 mod kdump;
 mod notes;
+mod terabyte;
 
 pub use elf::{ElfWriter, Load};
 pub use kdump::{Codec, KdumpWriter, Offsets, Stored};
 pub use notes::{final_note, note, prstatus, qemu_cpu};
+pub use terabyte::sparse_terabyte;
 
 /// The content of page `pfn`: compressible, and different for each.
 pub fn page(pfn: u64, size: usize) -> Vec<u8> {
