@@ -10,7 +10,7 @@ use crate::error::{KernelError, Result};
 use crate::layout::{Layout, Layouts};
 use crate::modules::Module;
 use crate::percpu::Cpus;
-use crate::tasks::TaskList;
+use crate::task_list::TaskList;
 use crate::type_sources::TypeSources;
 use crate::vmlinux::Vmlinux;
 use mortis_debuginfo::kallsyms::{Kallsyms, KallsymsTables};

@@ -28,6 +28,13 @@ impl<'a> ListHead<'a> {
         Self { memory, name, head, previous: head, milestone: head, count: 0, done: false }
     }
 
+    /// The same list from behind `member` on, for a head that cannot be read itself.
+    #[must_use]
+    pub fn after(mut self, member: VirtAddr) -> Self {
+        self.previous = member;
+        self
+    }
+
     fn fail(&mut self, problem: &'static str, at: VirtAddr) -> Option<Result<VirtAddr>> {
         self.done = true;
         Some(Err(KernelError::DamagedList { list: self.name, problem, at }))

@@ -10,9 +10,16 @@
 //! still tells its last words. A record whose page is missing is left out and counted; the others
 //! are given.
 
+mod audit;
+mod panic_message;
 mod plain;
 mod records;
 mod ringbuffer;
+mod safe_buffers;
+
+pub use audit::AuditMessage;
+pub use panic_message::PanicMessage;
+pub use safe_buffers::SafeBuffer;
 
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;

@@ -1,13 +1,13 @@
-//! Tasks: finding every one of them, and what their `struct task_struct` says.
+//! Tasks: what their `struct task_struct` says. Finding them is in [`crate::task_list`].
 
-use crate::error::{KernelError, Result};
+use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::layout;
-use crate::list::ListHead;
 use mortis_memory::VirtAddr;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::task_list::TaskList;
 
 layout! {
     /// A task: include/linux/sched.h.
@@ -94,6 +94,8 @@ pub enum TaskState {
     Parked,
     /// A kernel thread with nothing to do, which does not count as load.
     Idle,
+    /// Being woken up.
+    Waking,
     /// Just created, never run.
     New,
     /// Bits that mean nothing here.
@@ -111,8 +113,12 @@ mod state_bits {
     pub const EXIT_ZOMBIE: u64 = 0x20;
     pub const PARKED: u64 = 0x40;
     pub const DEAD: u64 = 0x80;
+    pub const WAKEKILL: u64 = 0x100;
+    pub const WAKING: u64 = 0x200;
     pub const NOLOAD: u64 = 0x400;
     pub const NEW: u64 = 0x800;
+    pub const RTLOCK_WAIT: u64 = 0x1000;
+    pub const FROZEN: u64 = 0x8000;
 }
 
 impl TaskState {
@@ -140,6 +146,11 @@ impl TaskState {
             TaskState::Uninterruptible
         } else if all & bit::INTERRUPTIBLE != 0 {
             TaskState::Interruptible
+        } else if all & (bit::RTLOCK_WAIT | bit::FROZEN) != 0 {
+            // As task_state_index() in include/linux/sched.h tells user space.
+            TaskState::Uninterruptible
+        } else if all & bit::WAKING != 0 {
+            TaskState::Waking
         } else if all == 0 {
             TaskState::Running
         } else {
@@ -147,7 +158,7 @@ impl TaskState {
         }
     }
 
-    /// crash's two letters: `RU IN UN ST TR ZO DE PA ID NE`, `??` when unknown.
+    /// crash's two letters: `RU IN UN ST TR ZO DE PA ID WA NE`, `??` when unknown.
     pub const fn code(self) -> &'static str {
         match self {
             TaskState::Running => "RU",
@@ -159,10 +170,42 @@ impl TaskState {
             TaskState::Dead => "DE",
             TaskState::Parked => "PA",
             TaskState::Idle => "ID",
+            TaskState::Waking => "WA",
             TaskState::New => "NE",
             TaskState::Unknown(_) => "??",
         }
     }
+}
+
+/// The names of the bits in `__state | exit_state`, as crash joins them: `TASK_RUNNING`,
+/// `TASK_UNINTERRUPTIBLE|TASK_NOLOAD`. Empty where crash knows no name.
+pub fn state_names(bits: u64) -> String {
+    use state_bits as bit;
+    match bits {
+        0 => return "TASK_RUNNING".to_owned(),
+        bit::PARKED => return "TASK_PARKED".to_owned(),
+        _ => {}
+    }
+    let dead = match bits & (bit::EXIT_DEAD | bit::DEAD) {
+        0 => "",
+        both if both.count_ones() > 1 => "EXIT_DEAD|TASK_DEAD",
+        _ => "EXIT_DEAD",
+    };
+    let named = |mask: u64, name: &'static str| if bits & mask != 0 { name } else { "" };
+    let names = [
+        named(bit::INTERRUPTIBLE, "TASK_INTERRUPTIBLE"),
+        named(bit::UNINTERRUPTIBLE, "TASK_UNINTERRUPTIBLE"),
+        named(bit::STOPPED, "TASK_STOPPED"),
+        named(bit::TRACED, "TASK_TRACED"),
+        dead,
+        named(bit::EXIT_ZOMBIE, "EXIT_ZOMBIE"),
+        named(bit::WAKING, "TASK_WAKING"),
+        named(bit::WAKEKILL, "TASK_WAKEKILL"),
+        named(bit::NOLOAD, "TASK_NOLOAD"),
+        named(bit::NEW, "TASK_NEW"),
+    ];
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    names.join("|")
 }
 
 impl fmt::Display for TaskState {
@@ -172,7 +215,7 @@ impl fmt::Display for TaskState {
 }
 
 /// `PF_KTHREAD` of `task_struct.flags`.
-const PF_KTHREAD: u64 = 0x0020_0000;
+pub(crate) const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// A task, by the address of its `struct task_struct`. Reading more is done when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -252,130 +295,6 @@ impl Task {
     }
 }
 
-/// Every task that could be found.
-#[derive(Debug, Default)]
-pub struct TaskList {
-    /// The idle task of each CPU in order, then all others by pid.
-    pub tasks: Vec<Task>,
-    /// How many of them, at the front, are idle tasks.
-    pub idle: usize,
-    /// What was in the way of finding more.
-    pub problems: Vec<KernelError>,
-}
-
-impl TaskList {
-    fn read(kernel: &Kernel) -> Self {
-        let mut list = TaskList::default();
-        let mut seen = HashSet::new();
-        list.add_idle_tasks(kernel, &mut seen);
-        let mut others = Vec::new();
-        if let Err(error) = list.add_processes(kernel, &mut seen, &mut others) {
-            list.problems.push(error);
-        }
-        // On a CPU but on no list: a task that is being born or buried.
-        for cpu in kernel.cpus().map(|cpus| cpus.possible.clone()).unwrap_or_default() {
-            if let Ok(task) = kernel.current_task(cpu)
-                && task.pid != 0
-                && seen.insert(task.address)
-            {
-                others.push(task);
-            }
-        }
-        others.sort_by_key(|task| (task.pid, task.address));
-        list.idle = list.tasks.len();
-        list.tasks.extend(others);
-        list
-    }
-
-    fn add_idle_tasks(&mut self, kernel: &Kernel, seen: &mut HashSet<VirtAddr>) {
-        let cpus = kernel.cpus().map(|cpus| cpus.online.clone()).unwrap_or_else(|error| {
-            self.problems.push(error);
-            Vec::new()
-        });
-        for cpu in cpus {
-            match kernel.idle_task(cpu) {
-                Ok(task) => {
-                    if seen.insert(task.address) {
-                        self.tasks.push(task);
-                    }
-                }
-                Err(error) => self.problems.push(error),
-            }
-        }
-    }
-
-    /// Walks `init_task.tasks`, the list of thread group leaders, and each one's threads.
-    fn add_processes(
-        &mut self,
-        kernel: &Kernel,
-        seen: &mut HashSet<VirtAddr>,
-        others: &mut Vec<Task>,
-    ) -> Result<()> {
-        let layout = kernel.task_struct()?;
-        let signal_struct = kernel.layout::<SignalStruct>()?;
-        let init_task = kernel.symbol("init_task")?;
-        if self.tasks.is_empty() && seen.insert(init_task) {
-            self.tasks.push(Task { address: init_task, pid: 0 });
-        }
-        for link in ListHead::new(kernel, "list of processes", layout.tasks.address(init_task)?) {
-            let leader = match link {
-                Ok(link) => layout.tasks.container(link)?,
-                Err(error) => {
-                    self.problems.push(error);
-                    break;
-                }
-            };
-            let threads = layout
-                .signal
-                .pointer(kernel, leader)
-                .and_then(|signal| signal_struct.thread_head.address(signal));
-            match (kernel.task_at(leader), threads) {
-                (Ok(task), Ok(threads)) => {
-                    if seen.insert(leader) {
-                        others.push(task);
-                    }
-                    self.add_threads(kernel, &layout, threads, seen, others);
-                }
-                (task, threads) => {
-                    if let Ok(task) = task.as_ref()
-                        && seen.insert(leader)
-                    {
-                        others.push(*task);
-                    }
-                    self.problems.extend(task.err().into_iter().chain(threads.err()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add_threads(
-        &mut self,
-        kernel: &Kernel,
-        layout: &TaskStruct,
-        thread_head: VirtAddr,
-        seen: &mut HashSet<VirtAddr>,
-        others: &mut Vec<Task>,
-    ) {
-        for link in ListHead::new(kernel, "list of threads", thread_head) {
-            let task = link
-                .and_then(|link| layout.thread_node.container(link))
-                .and_then(|address| kernel.task_at(address));
-            match task {
-                Ok(task) => {
-                    if seen.insert(task.address) {
-                        others.push(task);
-                    }
-                }
-                Err(error) => {
-                    self.problems.push(error);
-                    break;
-                }
-            }
-        }
-    }
-}
-
 impl Kernel {
     /// The layout of `struct task_struct`.
     ///
@@ -401,7 +320,20 @@ impl Kernel {
 
     /// The task with process id `pid`; for 0 that of CPU 0.
     pub fn task_by_pid(&self, pid: u32) -> Option<Task> {
-        self.tasks().tasks.iter().find(|task| task.pid == pid).copied()
+        self.tasks().by_pid(pid)
+    }
+
+    /// The task whose `struct task_struct` lies at `address`, if it is one of [`Kernel::tasks`].
+    pub fn task_by_address(&self, address: VirtAddr) -> Option<Task> {
+        self.tasks().by_address(address)
+    }
+
+    /// The tasks that were on a CPU, with the CPU, as far as the run queues tell. CPUs that were
+    /// taken off the online mask count: `smp_send_stop()` does that to all but the panicking one.
+    pub fn running_tasks(&self) -> Vec<(u32, Task)> {
+        let cpus = self.cpus().map(|cpus| cpus.present.as_slice()).unwrap_or_default();
+        let running = cpus.iter().filter_map(|&cpu| Some((cpu, self.current_task(cpu).ok()?)));
+        running.filter(|(_, task)| !task.address.is_null()).collect()
     }
 
     /// The task that was running on `cpu`.
