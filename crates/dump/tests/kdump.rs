@@ -140,16 +140,57 @@ fn page_of(writer: &KdumpWriter, pfn: u64) -> Vec<u8> {
 
 #[test]
 fn a_scan_reads_the_same_as_single_pages() {
+    for codec in Codec::ALL {
+        let mut writer = KdumpWriter {
+            max_mapnr: 300,
+            existing: vec![0..20, 20..300],
+            ..KdumpWriter::default()
+        };
+        for pfn in 0..300 {
+            let stored = match pfn % 11 {
+                3 => Stored::Zeroes,
+                5 => Stored::Page(noise(pfn, 4096), codec),
+                _ => Stored::Page(page(pfn, 4096), codec),
+            };
+            writer.pages.insert(pfn, stored);
+        }
+        let dump = open(writer.write());
+        let all: Vec<u8> = (0..300).flat_map(|pfn| page_of(&writer, pfn)).collect();
+        for (start, len) in [(3996, 298 * 4096), (0, 300 * 4096), (4096, 20 * 4096 + 5)] {
+            let mut bytes = vec![0; len];
+            dump.read(PhysAddr(start as u64), &mut bytes).expect("all pages are there");
+            assert!(bytes == all[start..start + len], "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn a_scan_fails_at_the_first_missing_page() {
     let mut writer =
         KdumpWriter { max_mapnr: 300, existing: vec![0..20, 20..300], ..KdumpWriter::default() };
     for pfn in 0..300 {
-        writer.pages.insert(pfn, Stored::Page(page(pfn, 4096), Codec::Zstd));
+        writer.pages.insert(pfn, Stored::Page(page(pfn, 4096), Codec::Lzo));
     }
-    let dump = open(writer.write());
-    let mut bytes = vec![0; 298 * 4096];
-    dump.read(PhysAddr(PAGE - 100), &mut bytes).expect("all pages are there");
-    let all: Vec<u8> = (0..300).flat_map(|pfn| page(pfn, 4096)).collect();
-    assert_eq!(bytes, all[3996..3996 + bytes.len()]);
+    writer.pages.remove(&250);
+    writer.pages.insert(251, Stored::Lost);
+    let damaged = |pfn| Stored::Verbatim(100, 2, noise(pfn, 100));
+    let cases = [
+        (250, None, Unavailable::Excluded),
+        (249, Some(damaged(249)), Unavailable::Unreadable),
+        (70, Some(Stored::Lost), Unavailable::Truncated),
+        (17, Some(damaged(17)), Unavailable::Unreadable),
+        (0, Some(damaged(0)), Unavailable::Unreadable),
+    ];
+    for (pfn, stored, why) in cases {
+        if let Some(stored) = stored {
+            writer.pages.insert(pfn, stored);
+        }
+        let dump = open(writer.write());
+        let error = dump.read(PhysAddr(0), &mut vec![0; 300 * 4096]).expect_err("a page misses");
+        assert_eq!((error.address, error.why), (PhysAddr(pfn * PAGE).into(), why));
+        let before = pfn as usize * 4096;
+        dump.read(PhysAddr(0), &mut vec![0; before]).expect("all before it are there");
+    }
 }
 
 #[test]

@@ -46,6 +46,39 @@ fn every_page_of_every_capture_is_that_of_the_raw_copy() {
     }
 }
 
+/// Long reads take another way than single pages.
+#[test]
+fn long_reads_are_those_of_the_raw_copy() {
+    const LEN: usize = 200 * PAGE;
+    let raw = open("raw");
+    for capture in CAPTURES {
+        let dump = open(capture);
+        let (mut ours, mut theirs) = (vec![0; LEN], vec![0; LEN]);
+        let mut whole = 0;
+        for range in raw.ranges() {
+            for start in (range.start.0..range.end.0).step_by(LEN) {
+                let len = LEN.min((range.end.0 - start) as usize);
+                let missing = (start..start + len as u64)
+                    .step_by(PAGE)
+                    .find(|at| dump.probe(PhysAddr(*at)).is_err());
+                match dump.read(PhysAddr(start), &mut ours[..len]) {
+                    Ok(()) => {
+                        assert_eq!(missing, None, "{capture} reads {start:#x}");
+                        raw.read(PhysAddr(start), &mut theirs[..len]).expect("raw has all");
+                        assert!(ours[..len] == theirs[..len], "{capture} at {start:#x}");
+                        whole += 1;
+                    }
+                    Err(error) => {
+                        let first = missing.map(|at| PhysAddr(at).into());
+                        assert_eq!(Some(error.address), first, "{capture}");
+                    }
+                }
+            }
+        }
+        assert!(whole > 5, "{capture}");
+    }
+}
+
 /// makedumpfile decides by the same rules whatever the codec. `-E` keeps short runs that would be
 /// filtered, and drops runs of zeroes.
 #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const DESCRIPTOR_SIZE: u64 = 24;
 /// The part of the cache that bitmaps and descriptors get: one part in this many.
 const INDEX_SHARE: usize = 8;
-/// A read of so many pages is a scan; it does not push out what others work with.
+/// A read of so many pages is a scan.
 const SCAN_PAGES: usize = 16;
 /// Descriptors that are looked at to see whether the file is whole.
 const LAST_DESCRIPTORS: u64 = 4096;
@@ -53,10 +53,10 @@ impl Descriptor {
 
 /// Where the data of one page is, and how it is stored.
 #[derive(Clone, Copy, Debug)]
-struct Stored {
-    offset: u64,
-    size: usize,
-    codec: Option<Codec>,
+pub(super) struct Stored {
+    pub(super) offset: u64,
+    pub(super) size: usize,
+    pub(super) codec: Option<Codec>,
 }
 
 thread_local! {
@@ -104,7 +104,15 @@ impl KdumpMemory {
         })
     }
 
-    fn locate(&self, pfn: u64) -> Result<Stored, Unavailable> {
+    pub(super) fn source(&self) -> &dyn Source {
+        self.index.source()
+    }
+
+    pub(super) fn page_size_in_memory(&self) -> usize {
+        self.page_size as usize
+    }
+
+    pub(super) fn locate(&self, pfn: u64) -> Result<Stored, Unavailable> {
         if pfn >= self.max_mapnr {
             return Err(Unavailable::Unmapped);
         }
@@ -168,7 +176,7 @@ impl KdumpMemory {
     }
 
     /// Reads and decompresses a page.
-    fn load(&self, stored: Stored, page: &mut [u8]) -> Result<(), Unavailable> {
+    pub(super) fn load(&self, stored: Stored, page: &mut [u8]) -> Result<(), Unavailable> {
         let source = self.index.source();
         let Some(codec) = stored.codec else {
             return read_exact(source, stored.offset, page).map_err(|short| short.why);
@@ -181,23 +189,13 @@ impl KdumpMemory {
     }
 
     /// Copies the bytes of one page from `skip` on.
-    fn read_within_page(
-        &self,
-        pfn: u64,
-        skip: usize,
-        piece: &mut [u8],
-        scan: bool,
-    ) -> Result<(), Unavailable> {
+    fn read_within_page(&self, pfn: u64, skip: usize, piece: &mut [u8]) -> Result<(), Unavailable> {
         if let Some(copied) = self.pages.with(pfn, |page| copy_from(page, skip, piece)) {
             return copied;
         }
         let stored = self.locate(pfn)?;
-        let page_size = self.page_size as usize;
-        if scan && piece.len() == page_size {
-            return self.load(stored, piece);
-        }
         let mut page = SPARE.take();
-        page.resize(page_size, 0);
+        page.resize(self.page_size_in_memory(), 0);
         if let Err(why) = self.load(stored, &mut page) {
             SPARE.set(page);
             return Err(why);
@@ -218,15 +216,25 @@ fn copy_from(page: &[u8], skip: usize, piece: &mut [u8]) -> Result<(), Unavailab
 
 impl PhysicalMemory for KdumpMemory {
     fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        let scan = buf.len() >= SCAN_PAGES * self.page_size as usize;
+        let page_size = self.page_size_in_memory();
         let mut at = address.0;
         let mut rest = buf;
         while !rest.is_empty() {
-            let skip = at % self.page_size;
-            let len = usize::try_from(self.page_size - skip).unwrap_or(usize::MAX).min(rest.len());
-            let (piece, behind) = rest.split_at_mut(len);
-            self.read_within_page(at / self.page_size, skip as usize, piece, scan)
-                .map_err(|why| ReadError::new(PhysAddr(at), why))?;
+            let pfn = at / self.page_size;
+            let skip = (at % self.page_size) as usize;
+            let whole = rest.len() / page_size;
+            let (len, behind) = if skip == 0 && whole >= SCAN_PAGES {
+                let (piece, behind) = rest.split_at_mut(whole * page_size);
+                self.scan(pfn, piece).map_err(|(index, why)| {
+                    ReadError::new(PhysAddr(at).offset((index * page_size) as u64), why)
+                })?;
+                (piece.len(), behind)
+            } else {
+                let (piece, behind) = rest.split_at_mut(rest.len().min(page_size - skip));
+                self.read_within_page(pfn, skip, piece)
+                    .map_err(|why| ReadError::new(PhysAddr(at), why))?;
+                (piece.len(), behind)
+            };
             rest = behind;
             at = match at.checked_add(len as u64) {
                 Some(at) => at,

@@ -7,6 +7,7 @@
 mod bitmap;
 mod header;
 mod memory;
+mod scan;
 
 pub use header::HeaderError;
 pub(crate) use header::{Header, SIGNATURE};
