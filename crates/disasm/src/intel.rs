@@ -56,6 +56,11 @@ fn respell_mnemonic(instruction: &Instruction, name: &mut String) {
         }
         Mnemonic::Reservednop => "nop".clone_into(name),
         Mnemonic::Sal => "shl".clone_into(name),
+        Mnemonic::Push
+            if decoded.code() == Code::Push_imm16 || decoded.code() == Code::Pushw_imm8 =>
+        {
+            "pushw".clone_into(name)
+        }
         Mnemonic::Pushfq => "pushf".clone_into(name),
         Mnemonic::Popfq => "popf".clone_into(name),
         Mnemonic::Retf => {
@@ -102,7 +107,9 @@ fn operands(instruction: &Instruction, formatter: &mut IntelFormatter) -> String
             operands.extend(x87_registers(decoded));
         }
         // The x87 stack's top goes without saying where memory is the other operand.
-        _ if operands.len() == 2 && decoded.op_kinds().any(|kind| kind == OpKind::Memory) => {
+        _ if operands.iter().any(|operand| operand == "st")
+            && decoded.op_kinds().any(|kind| kind == OpKind::Memory) =>
+        {
             operands.retain(|operand| operand != "st");
         }
         Mnemonic::Reservednop => operands.truncate(1),
@@ -111,7 +118,18 @@ fn operands(instruction: &Instruction, formatter: &mut IntelFormatter) -> String
         | Mnemonic::Monitorx
         | Mnemonic::Mwait
         | Mnemonic::Mwaitx
-        | Mnemonic::Pvalidate => operands.clear(),
+        | Mnemonic::Pvalidate
+        | Mnemonic::Invlpga
+        | Mnemonic::Invlpgb
+        | Mnemonic::Vmload
+        | Mnemonic::Vmrun
+        | Mnemonic::Vmsave => operands.clear(),
+        // So is this one, yet it is printed.
+        Mnemonic::Blendvpd | Mnemonic::Blendvps | Mnemonic::Pblendvb | Mnemonic::Sha256rnds2
+            if operands.len() == 2 =>
+        {
+            operands.push("xmm0".to_owned());
+        }
         _ => {}
     }
     operands.join(",")
@@ -174,6 +192,10 @@ fn respell_operand(instruction: &Instruction, number: u32, text: String) -> Stri
 fn memory(instruction: &Instruction, text: &str) -> String {
     let mut out = String::new();
     let decoded = instruction.decoded();
+    if decoded.mnemonic() == Mnemonic::Xlatb {
+        let base = register_name(decoded.memory_base());
+        return format!("BYTE PTR {}:[{base}]", source_segment(decoded));
+    }
     let size = match decoded.mnemonic() {
         Mnemonic::Lgdt
         | Mnemonic::Lidt
@@ -185,7 +207,7 @@ fn memory(instruction: &Instruction, text: &str) -> String {
         | Mnemonic::Wrussd
         | Mnemonic::Wrussq => None,
         Mnemonic::Mov if has_absolute_offset(instruction) => None,
-        Mnemonic::Cmpxchg16b => Some("OWORD"),
+        Mnemonic::Cmpxchg16b | Mnemonic::Invept | Mnemonic::Invvpid => Some("OWORD"),
         Mnemonic::Invlpg => Some("BYTE"),
         _ => text.split_once(" PTR ").map(|(size, _)| size),
     };

@@ -210,6 +210,11 @@ const ATT: &[(&str, &str)] = &[
     ("62 f1 75 8b fe c2", "vpaddd %xmm2,%xmm1,%xmm0{%k3}{z}"),
 ];
 const INTEL: &[(&str, &str)] = &[
+    ("d7", "xlat   BYTE PTR ds:[rbx]"),
+    ("0f 38 cb 00", "sha256rnds2 xmm0,XMMWORD PTR [rax],xmm0"),
+    ("66 0f 38 10 ca", "pblendvb xmm1,xmm2,xmm0"),
+    ("d9 00", "fld    DWORD PTR [rax]"),
+    ("0f 19 00", "nop    DWORD PTR [rax]"),
     ("f3 0f 1e fa", "endbr64"),
     ("90", "nop"),
     ("66 90", "xchg   ax,ax"),
