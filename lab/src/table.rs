@@ -191,7 +191,7 @@ impl Recipe {
     }
 }
 
-const EVERY: &[&str] = &["c31", "l31", "z31", "e31", "raw", "c0", "l0", "z0", "e0"];
+const EVERY: &[&str] = &["c31", "l31", "z31", "e31", "c23", "raw", "c0", "l0", "z0", "e0"];
 const C31: &[&str] = &["c31"];
 const RAW: &[&str] = &["c31", "raw"];
 /// makedumpfile 1.7.8 mistakes pages of 7.x modules for user pages: its `-d 31` is short of them.

@@ -88,8 +88,7 @@ fn one(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result
     toolchain::ensure(store, kernel)?;
     peers::ensure(store)?;
     let start = Instant::now();
-    progress(format_args!("{} {}: booting the guest", kernel.key, case.name));
-    let run = guest::run(store, kernel, case, captures)?;
+    let run = attempts(store, kernel, case, captures)?;
     harvest::harvest(&run, captures)?;
     let mut manifest = Manifest::default();
     manifest.set("kernel", kernel.key);
@@ -108,6 +107,23 @@ fn one(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result
     let seconds = start.elapsed().as_secs();
     progress(format_args!("{} {}: done in {seconds} s", kernel.key, case.name));
     Ok(())
+}
+
+/// Runs the guest, again if need be: emulated CPUs of which one patches code that
+/// another one runs sometimes bring a kernel down before its time.
+fn attempts(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result<guest::Run> {
+    const ATTEMPTS: u32 = 3;
+    let mut attempt = 1;
+    loop {
+        progress(format_args!("{} {}: booting the guest", kernel.key, case.name));
+        match guest::run(store, kernel, case, captures) {
+            Err(error) if attempt < ATTEMPTS => {
+                progress(format_args!("attempt {attempt} of {ATTEMPTS} failed: {error:#}"));
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Installs the programs to compare with.
