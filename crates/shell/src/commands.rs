@@ -3,6 +3,7 @@
 use crate::command::Command;
 use crate::session::Session;
 
+pub mod dis;
 pub mod help;
 pub mod rd;
 pub mod sym;
@@ -10,7 +11,7 @@ pub mod vtop;
 pub mod spike;
 
 /// The table of commands.
-pub const TABLE: &[&Command] = &[&help::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
+pub const TABLE: &[&Command] = &[&dis::COMMAND, &help::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
 
 /// The command called `name`, by its name or an alias.
 pub fn find(name: &str) -> Option<&'static Command> {

@@ -194,7 +194,7 @@ impl Request {
             count,
             form,
             network_order: arguments.has('N') && matches!(size, 2 | 4),
-            show_text: form == Form::Hexadecimal && !arguments.has('x') && !arguments.has('N'),
+            show_text: form == Form::Hexadecimal && !arguments.has('x'),
         })
     }
 
@@ -203,16 +203,12 @@ impl Request {
         let width = match (self.form, self.size) {
             (Form::Hexadecimal | Form::Text, size) => size * 2,
             (Form::Symbolic, _) => 16,
-            (_, 1) => 4,
-            (_, 2) => 6,
-            (_, 4) => 11,
-            _ => 16,
+            (_, 1) => 3,
+            (_, 2) => 5,
+            (_, 4) => 12,
+            _ => 15,
         };
-        let per_row = match (self.form, self.size) {
-            (Form::Signed | Form::Unsigned, 1) => 8,
-            (Form::Signed | Form::Unsigned, 2) => 8,
-            (_, size) => bytes_per_row / size,
-        };
+        let per_row = bytes_per_row / self.size;
         RowLayout {
             width,
             per_row,

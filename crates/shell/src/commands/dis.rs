@@ -1,0 +1,245 @@
+//! `dis`: instructions.
+
+use crate::arguments::Arguments;
+use crate::command::{Command, CommandError, flag, value};
+use crate::output::{Output, Render, Style};
+use crate::session::{DisassemblyFlavor, Radix, Session};
+use mortis_disasm::{
+    Architecture, Disassembler, Instruction, OffsetRadix, Style as Flavor, SymbolOffset,
+    TextOptions,
+};
+use mortis_kernel::Kernel;
+use mortis_kernel::user_memory::UserMemory;
+use mortis_memory::{ReadError, UserAddr, VirtAddr, VirtualMemory};
+use serde::Serialize;
+
+/// `dis`.
+pub const COMMAND: Command = Command {
+    name: "dis",
+    aliases: &[],
+    summary: "instructions of a function or at an address",
+    synopsis: "[-rfludx][-b num] [address | symbol | (expression)] [count]",
+    options: &[
+        flag('r', "from the start of the function up to the address"),
+        flag('f', "from the address to the end of the function"),
+        flag('l', "with source lines (needs a vmlinux)"),
+        flag('u', "a user address of the task in focus"),
+        flag('x', "offsets in hexadecimal"),
+        flag('d', "offsets in decimal"),
+        value('b', "num", "bytes to skip behind each ud2"),
+    ],
+    help: "A symbol or the start of a function shows the whole function, any other address one\n\
+           instruction, unless a count is given.\n\n\
+           Examples:\n  dis sysrq_handle_crash\n  dis -r ffffffff810d5e86\n  dis -l schedule 10",
+    run,
+};
+
+/// One instruction.
+#[derive(Serialize)]
+struct Line {
+    address: String,
+    symbol: Option<String>,
+    offset: Option<u64>,
+    module: Option<String>,
+    /// The bytes in hexadecimal.
+    bytes: String,
+    text: String,
+    /// Where a direct jump or call goes.
+    target: Option<String>,
+    flow: &'static str,
+    file: Option<String>,
+    line: Option<u32>,
+    #[serde(skip)]
+    whole: String,
+    /// `file: line`, where it is not that of the instruction before.
+    #[serde(skip)]
+    heading: Option<String>,
+}
+
+impl Render for Line {
+    fn render(&self, out: &mut String, style: Style) {
+        if let Some(heading) = &self.heading {
+            out.push_str(&style.dim(heading));
+            out.push('\n');
+        }
+        out.push_str(&self.whole);
+        out.push('\n');
+    }
+}
+
+/// What is to be shown, in which memory.
+struct Request<'k> {
+    kernel: &'k Kernel,
+    user: Option<UserMemory<'k>>,
+    start: VirtAddr,
+    /// One past the last byte, where the end is known.
+    end: Option<VirtAddr>,
+    count: Option<u64>,
+    skip_after_ud2: usize,
+    lines: bool,
+    flavor: Flavor,
+    offsets: OffsetRadix,
+}
+
+/// The longest x86 instruction.
+const MAX_INSTRUCTION: u64 = 16;
+
+/// A function of more code than this is none.
+const MAX_FUNCTION: u64 = 1 << 20;
+
+fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    let kernel = session.kernel.clone();
+    let usage = || CommandError::Usage(format!("Usage: dis {}", COMMAND.synopsis));
+    let word = arguments.first().ok_or_else(usage)?;
+    let number = |word: &str| {
+        let invalid = || CommandError::Message(format!("not a number: {word}"));
+        session.parse_number(word).ok_or_else(invalid)
+    };
+    let count = arguments.words.get(1).map(|word| number(word)).transpose()?;
+    let address = session.address(word)?;
+    let user = match arguments.has('u') {
+        true => Some(UserMemory::of(&kernel, session.context()?)?),
+        false => None,
+    };
+    let hexadecimal = match (arguments.has('x'), arguments.has('d')) {
+        (true, _) => true,
+        (_, true) => false,
+        _ => session.settings.radix == Radix::Hexadecimal,
+    };
+    let mut request = Request {
+        kernel: &kernel,
+        user,
+        start: address,
+        end: None,
+        count,
+        skip_after_ud2: arguments.value('b').map(number).transpose()?.unwrap_or(0) as usize,
+        lines: arguments.has('l'),
+        flavor: match session.settings.disassembly {
+            DisassemblyFlavor::Att => Flavor::Att,
+            DisassemblyFlavor::Intel => Flavor::Intel,
+        },
+        offsets: if hexadecimal { OffsetRadix::Hexadecimal } else { OffsetRadix::Decimal },
+    };
+    request.set_bounds(arguments.has('r'), arguments.has('f'))?;
+    if request.lines && kernel.vmlinux().is_none() {
+        out.warn("source lines need a vmlinux: mortis VMLINUX VMCORE");
+    }
+    request.show(out)
+}
+
+impl Request<'_> {
+    /// Decides where to start and end from the symbol that the address lies in.
+    fn set_bounds(&mut self, reverse: bool, forward: bool) -> Result<(), CommandError> {
+        let address = self.start;
+        let symbol = match &self.user {
+            None => self.kernel.symbol_at(address).filter(|(symbol, _)| symbol.is_text()),
+            Some(_) => None,
+        };
+        if (reverse || forward) && symbol.is_none() {
+            let why = format!("{:x} is in no function, so where to start or end is not known", address.0);
+            return Err(CommandError::Message(why));
+        }
+        let Some((symbol, offset)) = symbol else {
+            self.count.get_or_insert(1);
+            return Ok(());
+        };
+        let size = symbol.size.unwrap_or(0).min(MAX_FUNCTION);
+        let function_end = symbol.address.offset(size);
+        if reverse {
+            self.start = symbol.address;
+            // Up to and including the instruction that starts at the address.
+            self.end = Some(address.offset(1));
+        } else if forward || (self.count.is_none() && offset == 0) {
+            self.end = Some(function_end);
+        } else {
+            self.count.get_or_insert(1);
+        }
+        Ok(())
+    }
+
+    fn read(&self, address: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        match &self.user {
+            Some(user) => user.read(UserAddr(address.0), buf),
+            None => self.kernel.read(address, buf),
+        }
+    }
+
+    /// The bytes at `address`, as many of an instruction's as can be read.
+    fn bytes_at(&self, address: VirtAddr) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = vec![0; MAX_INSTRUCTION as usize];
+        let Err(error) = self.read(address, &mut bytes) else { return Ok(bytes) };
+        // The next page may be missing.
+        let here = (4096 - address.0 % 4096).min(MAX_INSTRUCTION) as usize;
+        bytes.truncate(here);
+        self.read(address, &mut bytes).map_err(|_| error)?;
+        Ok(bytes)
+    }
+
+    fn show(&self, out: &mut Output) -> Result<(), CommandError> {
+        let disassembler = Disassembler::new(Architecture::X86_64);
+        let symbols = |address: VirtAddr| self.symbol_offset(address);
+        let options =
+            TextOptions { style: self.flavor, offsets: self.offsets, symbols: &symbols };
+        let mut address = self.start;
+        let mut left = self.count.unwrap_or(u64::MAX);
+        let mut heading = None;
+        while left > 0 && self.end.is_none_or(|end| address < end) {
+            let bytes = self.bytes_at(address)?;
+            let Some(instruction) = disassembler.instruction(address, &bytes) else { break };
+            out.emit(&self.line(&instruction, &options, &mut heading))?;
+            let skipped = if instruction.is_ud2() { self.skip_after_ud2 } else { 0 };
+            address = address.offset((instruction.len() + skipped).max(1) as u64);
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    fn symbol_offset(&self, address: VirtAddr) -> Option<SymbolOffset<'static>> {
+        let (symbol, offset) = self.kernel.symbol_at(address)?;
+        Some(SymbolOffset { name: symbol.name.to_string().into(), offset })
+    }
+
+    fn line(
+        &self,
+        instruction: &Instruction,
+        options: &TextOptions,
+        heading: &mut Option<String>,
+    ) -> Line {
+        let address = instruction.address;
+        let symbol = match &self.user {
+            None => self.kernel.symbol_at(address),
+            Some(_) => None,
+        };
+        let source = match (&self.user, self.lines) {
+            (None, true) => self
+                .kernel
+                .vmlinux()
+                .and_then(|vmlinux| vmlinux.line_at(address, self.kernel.kaslr_offset())),
+            _ => None,
+        };
+        let position = source.as_ref().map(|line| format!("{}: {}", line.file.full_path(), line.line));
+        let changed = position.is_some() && position != *heading;
+        if changed {
+            heading.clone_from(&position);
+        }
+        let whole = match &self.user {
+            None => instruction.line(options),
+            // gdb indents addresses that have no symbol.
+            Some(_) => format!("   {:#x}:\t{}", address.0, instruction.text(options)),
+        };
+        Line {
+            address: format!("{:#x}", address.0),
+            offset: symbol.as_ref().map(|(_, offset)| *offset),
+            module: symbol.as_ref().and_then(|(symbol, _)| symbol.module.as_deref().map(Into::into)),
+            symbol: symbol.map(|(symbol, _)| symbol.name.to_string()),
+            bytes: instruction.bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+            text: instruction.text(options),
+            target: instruction.target.map(|target| format!("{:#x}", target.0)),
+            flow: instruction.flow.name(),
+            file: source.as_ref().map(|line| line.file.full_path()),
+            line: source.as_ref().map(|line| line.line),
+            whole,
+            heading: position.filter(|_| changed),
+        }
+    }
+}
