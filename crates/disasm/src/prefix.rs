@@ -277,7 +277,13 @@ fn rex_used(instruction: &Instruction, index: usize, byte: u8) -> bool {
     [1, 2, 4, 8].into_iter().filter(|bit| byte & bit != 0).all(|bit| match bit {
         // It extends the base, also where there is none.
         1 if has_modrm_memory(instruction) => true,
-        8 if stores_selector(decoded) || decoded.code() == Code::Nopq => false,
+        8 if stores_selector(decoded)
+            || decoded.code() == Code::Nopq
+            || decoded.is_call_far_indirect()
+            || decoded.is_jmp_far_indirect() =>
+        {
+            false
+        }
         // Where it only takes back what a 66 did, it does nothing.
         8 if instruction.prefix_bytes().contains(&0x66) && !changes_without(instruction, 0x66) => {
             let wide = without(instruction, |other| other == 0x66);

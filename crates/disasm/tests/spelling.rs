@@ -88,6 +88,7 @@ const ATT: &[(&str, &str)] = &[
     ("9c", "pushf"),
     ("9d", "popf"),
     ("ff 68 24", "ljmp   *0x24(%rax)"),
+    ("48 ff 18", "rex.W lcall *(%rax)"),
     ("2e ff e0", "cs jmp *%rax"),
     ("c7 f8 00 01 00 00", "xbegin 0xffffffff81000106"),
     ("48 8d 3d 05 3a 6b 01", "lea    0x16b3a05(%rip),%rdi        # 0xffffffff826b3a0c"),

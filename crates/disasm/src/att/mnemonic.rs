@@ -20,9 +20,7 @@ pub(super) fn respell(instruction: &crate::Instruction, name: &mut String) {
             name.push('w')
         }
         // Of a far one iced gives the size of the offset.
-        Mnemonic::Call | Mnemonic::Jmp
-            if decoded.is_call_far_indirect() || decoded.is_jmp_far_indirect() =>
-        {
+        Mnemonic::Call | Mnemonic::Jmp if matches!(name.as_str(), "lcalll" | "ljmpl") => {
             drop_suffix(name, 'l');
         }
         Mnemonic::Call | Mnemonic::Jmp => drop_suffix(name, 'q'),
