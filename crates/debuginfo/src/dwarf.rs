@@ -21,6 +21,8 @@ mod lines;
 mod names;
 mod ranges;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod types;
 mod unit;
 

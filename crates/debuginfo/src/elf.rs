@@ -16,6 +16,10 @@ mod module_layout;
 mod notes;
 mod relocation;
 mod symbols;
+#[cfg(test)]
+pub(crate) mod test_writer;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 
@@ -98,6 +102,20 @@ impl ElfSection {
     }
 }
 
+/// The bytes of one section, with the file they are in.
+#[derive(Clone)]
+pub struct SectionBytes {
+    file: Arc<ElfFile>,
+    index: usize,
+}
+
+impl AsRef<[u8]> for SectionBytes {
+    fn as_ref(&self) -> &[u8] {
+        // Whoever holds this got it from `shared_section_data`, which has seen the bytes.
+        self.file.section_data_by_index(self.index).ok().flatten().unwrap_or_default()
+    }
+}
+
 /// An open ELF file.
 pub struct ElfFile {
     image: Arc<dyn Image>,
@@ -173,15 +191,29 @@ impl ElfFile {
     /// # Errors
     /// [`ElfError`] when it is cut off or cannot be decompressed.
     pub fn section_data(&self, name: &str) -> Result<Option<&[u8]>, ElfError> {
-        let found = self.sections.iter().position(|section| &*section.name == name);
-        let index = found.or_else(|| {
-            let old_name = format!(".z{}", name.strip_prefix(".debug").map(|_| &name[1..])?);
-            self.sections.iter().position(|section| *section.name == *old_name)
-        });
-        match index {
+        match self.content_index(name) {
             Some(index) => self.section_data_by_index(index),
             None => Ok(None),
         }
+    }
+
+    /// As [`ElfFile::section_data`], for who outlives the borrow: `.BTF`, `.debug_frame`.
+    ///
+    /// # Errors
+    /// As [`ElfFile::section_data`].
+    pub fn shared_section_data(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<Option<SectionBytes>, ElfError> {
+        let Some(index) = self.content_index(name) else { return Ok(None) };
+        let found = self.section_data_by_index(index)?;
+        Ok(found.map(|_| SectionBytes { file: self.clone(), index }))
+    }
+
+    fn content_index(&self, name: &str) -> Option<usize> {
+        let named = |name: &str| self.sections.iter().position(|section| *section.name == *name);
+        named(name)
+            .or_else(|| named(&format!(".z{}", name.strip_prefix(".debug_").map(|_| &name[1..])?)))
     }
 
     fn section_data_by_index(&self, index: usize) -> Result<Option<&[u8]>, ElfError> {

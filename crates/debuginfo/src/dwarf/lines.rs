@@ -82,7 +82,8 @@ impl LineTable {
     /// Runs the line program of `unit`.
     pub fn of_unit<'a>(sections: &gimli::Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>) -> Self {
         let Some(program) = unit.line_program.clone() else { return Self::default() };
-        let text = |text: Option<Slice<'a>>| text.unwrap_or_default().to_string_lossy().into_owned();
+        let text =
+            |text: Option<Slice<'a>>| text.unwrap_or_default().to_string_lossy().into_owned();
         let (directory, name) = (text(unit.comp_dir), text(unit.name));
         Self::read(sections, program, &directory, &name)
     }
