@@ -305,3 +305,5 @@ impl std::fmt::Debug for Btf {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod written;

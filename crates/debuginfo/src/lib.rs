@@ -11,6 +11,7 @@ mod mapped_file;
 mod region;
 pub mod symbols;
 pub mod types;
+pub mod value;
 
 pub use image::Image;
 pub use mapped_file::MappedFile;

@@ -251,3 +251,6 @@ pub trait TypeSource: Send + Sync {
     /// Calls `visit` with every named struct, union, enum and typedef, in no particular order.
     fn for_each_name(&self, visit: &mut dyn FnMut(Namespace, &str, TypeId));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! Definitions of types, laid out as gdb's `ptype` does, and crash's `struct` and `whatis`.
 
-use super::spelling::{declare, keyword, tag};
+use super::spelling::{Budget, Typedefs, declare, keyword, tag};
 use super::{Compound, CompoundKind, Enum, Member, Type, TypeError, TypeId, TypeSource, strip};
+use std::cell::Cell;
 
-/// Functions that take functions that take functions …
-const MAX_NESTING: usize = 8;
+/// The longest definition that is printed; the kernel's longest is of some 30 KiB.
+const MAX_TEXT: usize = 4 << 20;
 
 /// What stands in front of each member, as with crash's `struct -o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,9 @@ pub fn declaration(
     offsets: Offsets,
 ) -> Result<String, TypeError> {
     source.get(id)?;
-    Ok(declare(source, id, "", MAX_NESTING, &|base, _| {
-        let Ok((base, ty)) = strip(source, base) else { return "<damaged type>".to_owned() };
+    let visits = Cell::new(0);
+    Ok(declare(source, id, "", Budget::new(&visits), Typedefs::Resolve, &|base, _| {
+        let Ok((_, ty)) = strip(source, base) else { return "<damaged type>".to_owned() };
         match &*ty {
             Type::Compound(compound) => {
                 let mut printer = Printer::new(source, compound, offsets);
@@ -48,10 +50,6 @@ pub fn declaration(
                 printer.text
             }
             Type::Enum(kind) => enumeration(kind, true),
-            // A typedef may hide another pointer or array.
-            Type::Pointer { .. } | Type::Array { .. } | Type::Function(_) => {
-                super::type_name(source, base)
-            }
             other => tag(other),
         }
     }))
@@ -130,6 +128,10 @@ impl<'a> Printer<'a> {
             self.text.push_str(&format!("{:indent$}<{what}>\n", "", indent = 4 * (level + 1)));
         }
         for (index, member) in compound.members.iter().enumerate() {
+            if self.text.len() > MAX_TEXT {
+                self.text.push_str("...");
+                break;
+            }
             let last = index + 1 == compound.members.len();
             let flexible = last || compound.kind == CompoundKind::Union;
             self.member(member, level + 1, show - 1, bit_offset, flexible);
@@ -148,8 +150,11 @@ impl<'a> Printer<'a> {
             // What stands between the type and its tail is known only by spelling a marker.
             Some(ty) => {
                 const MARKER: &str = "\u{1}";
+                let visits = Cell::new(0);
+                let budget = Budget::new(&visits);
+                let marker = |_, _: &Type| MARKER.to_owned();
                 let spelled =
-                    declare(self.source, member.ty, name, MAX_NESTING, &|_, _| MARKER.to_owned());
+                    declare(self.source, member.ty, name, budget, Typedefs::Keep, &marker);
                 let (before, after) = spelled.split_once(MARKER).unwrap_or(("", &spelled));
                 self.text.push_str(before);
                 match &*ty {

@@ -5,6 +5,9 @@ use super::{Compound, Member, Type, TypeError, TypeId, TypeSource, size_of, stri
 /// Anonymous structs and unions inside each other: far fewer.
 const MAX_DEPTH: usize = 32;
 
+/// Structs and unions that one search looks into.
+const MAX_VISITS: usize = 4096;
+
 /// Where a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundMember {
@@ -110,9 +113,13 @@ fn indexed(source: &dyn TypeSource, ty: TypeId, index: u64) -> Result<FoundMembe
 
 fn named(source: &dyn TypeSource, ty: TypeId, name: &str) -> Result<FoundMember, MemberError> {
     match &*strip(source, ty)?.1 {
-        Type::Compound(compound) => search(source, compound, name, 0)?.ok_or_else(|| {
-            MemberError::NoMember { ty: super::type_name(source, ty), member: name.to_owned() }
-        }),
+        Type::Compound(compound) => {
+            let mut visits = MAX_VISITS;
+            search(source, compound, name, 0, &mut visits)?.ok_or_else(|| MemberError::NoMember {
+                ty: super::type_name(source, ty),
+                member: name.to_owned(),
+            })
+        }
         _ => Err(MemberError::WrongKind {
             ty: super::type_name(source, ty),
             wanted: "struct or union",
@@ -125,6 +132,7 @@ fn search(
     compound: &Compound,
     name: &str,
     depth: usize,
+    visits: &mut usize,
 ) -> Result<Option<FoundMember>, TypeError> {
     let found = |member: &Member| FoundMember {
         ty: member.ty,
@@ -139,11 +147,13 @@ fn search(
     if depth == MAX_DEPTH {
         return Ok(None);
     }
+    let Some(left) = visits.checked_sub(1) else { return Ok(None) };
+    *visits = left;
     for member in compound.members.iter().filter(|member| member.name.is_none()) {
         // One anonymous member that is damaged does not hide the others.
         let Ok((_, ty)) = strip(source, member.ty) else { continue };
         if let Type::Compound(inner) = &*ty
-            && let Some(inner) = search(source, inner, name, depth + 1)?
+            && let Some(inner) = search(source, inner, name, depth + 1, visits)?
         {
             let bit_offset = member.bit_offset.wrapping_add(inner.bit_offset);
             return Ok(Some(FoundMember { bit_offset, ..inner }));

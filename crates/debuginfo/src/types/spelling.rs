@@ -2,12 +2,41 @@
 
 use super::base_names;
 use super::{Compound, CompoundKind, Enum, Function, Qualifier, Type, TypeId, TypeSource};
+use std::cell::Cell;
 
 /// Pointers to arrays of functions … inside each other: far fewer.
 const MAX_DEPTH: usize = 64;
 
 /// Functions that take functions that take functions …
 const MAX_NESTING: usize = 8;
+
+/// Types that one spelling visits: a damaged function that takes itself many times over would
+/// fill memory.
+const MAX_VISITS: usize = 4096;
+
+/// How much a spelling may still visit.
+#[derive(Clone, Copy)]
+pub(super) struct Budget<'a> {
+    nesting: usize,
+    visits: &'a Cell<usize>,
+}
+
+impl<'a> Budget<'a> {
+    pub(super) fn new(visits: &'a Cell<usize>) -> Self {
+        visits.set(MAX_VISITS);
+        Self { nesting: MAX_NESTING, visits }
+    }
+
+    /// The budget of a function's parameters; `None` when there is none left.
+    fn nested(self) -> Option<Self> {
+        Some(Self { nesting: self.nesting.checked_sub(1)?, visits: self.visits })
+    }
+
+    fn spend(self) -> Option<()> {
+        self.visits.set(self.visits.get().checked_sub(1)?);
+        Some(())
+    }
+}
 
 /// The name of a type: `struct list_head *`, `int (*)(struct file *, int)`, `char [16]`. A struct
 /// without a tag is `struct {...}`. What cannot be decoded is `<damaged type>`.
@@ -17,16 +46,27 @@ pub fn type_name(source: &dyn TypeSource, id: TypeId) -> String {
 
 /// A declaration of `name` with a type: `struct list_head *name`, `int (*name)(void)`.
 pub fn declarator(source: &dyn TypeSource, id: TypeId, name: &str) -> String {
-    declare(source, id, name, MAX_NESTING, &|_, ty| tag(ty))
+    let visits = Cell::new(0);
+    declare(source, id, name, Budget::new(&visits), Typedefs::Keep, &|_, ty| tag(ty))
 }
 
-/// A declaration of `name`; parameters are spelled `nesting` functions deep, and `base` spells the struct, union or enum that all the pointers and
+/// What is done with a typedef that the pointers and arrays lead to.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Typedefs {
+    /// Its name is the spelling.
+    Keep,
+    /// What it stands for is spelled.
+    Resolve,
+}
+
+/// A declaration of `name` within `budget`; `base` spells the struct, union or enum that all the pointers and
 /// arrays lead to.
 pub(super) fn declare(
     source: &dyn TypeSource,
     id: TypeId,
     name: &str,
-    nesting: usize,
+    budget: Budget<'_>,
+    typedefs: Typedefs,
     base: &dyn Fn(TypeId, &Type) -> String,
 ) -> String {
     let mut at = id;
@@ -37,7 +77,9 @@ pub(super) fn declare(
     // Qualifiers stand in front of the base and behind a star.
     let mut qualifiers = Vec::new();
     for _ in 0..MAX_DEPTH {
-        let Ok(ty) = source.get(at) else { return join("<damaged type>", &inner) };
+        let (Ok(ty), Some(())) = (source.get(at), budget.spend()) else {
+            return join("<damaged type>", &inner);
+        };
         match &*ty {
             Type::Qualified { qualifier, target } => {
                 qualifiers.push(*qualifier);
@@ -64,10 +106,11 @@ pub(super) fn declare(
             }
             Type::Function(function) => {
                 inner =
-                    format!("{}{}", group(inner, pointer), parameters(source, function, nesting));
+                    format!("{}{}", group(inner, pointer), parameters(source, function, budget));
                 pointer = false;
                 at = function.result;
             }
+            Type::Typedef { target, .. } if typedefs == Typedefs::Resolve => at = *target,
             other => {
                 let spelled = base(at, other);
                 let words = words(&qualifiers);
@@ -103,12 +146,15 @@ fn words(qualifiers: &[Qualifier]) -> String {
     present.join(" ")
 }
 
-fn parameters(source: &dyn TypeSource, function: &Function, nesting: usize) -> String {
-    // A function that takes itself, by damage, would not end.
-    let Some(nesting) = nesting.checked_sub(1) else { return "(...)".to_owned() };
+fn parameters(source: &dyn TypeSource, function: &Function, budget: Budget<'_>) -> String {
+    let Some(budget) = budget.nested() else { return "(...)".to_owned() };
     let mut types: Vec<String> = Vec::new();
     for (_, id) in &function.parameters {
-        types.push(declare(source, *id, "", nesting, &|_, ty| tag(ty)));
+        if budget.spend().is_none() {
+            types.push("...".to_owned());
+            break;
+        }
+        types.push(declare(source, *id, "", budget, Typedefs::Keep, &|_, ty| tag(ty)));
     }
     if function.variadic {
         types.push("...".to_owned());
