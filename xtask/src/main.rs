@@ -1,5 +1,6 @@
 //! Developer commands of Mortis: `cargo xtask help`.
 
+mod bench;
 mod lab;
 mod test;
 
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 
 const HELP: &str = "\
 cargo xtask lab [...]    real crash dumps: `cargo xtask lab help`
+cargo xtask bench [...]  mortis against its peers: `cargo xtask bench --help`
 cargo xtask test [...]   the dumps that the tests need, then `cargo test --workspace ...`
 ";
 
@@ -28,6 +30,7 @@ fn run(mut words: Vec<OsString>) -> Result<()> {
     match command.to_str() {
         Some("lab") => lab::run(words),
         Some("test") => test::run(words),
+        Some("bench") => bench::run(words),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())
