@@ -2,6 +2,7 @@
 
 mod bench;
 mod lab;
+mod licences;
 mod test;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask lab [...]    real crash dumps: `cargo xtask lab help`
 cargo xtask bench [...]  mortis against its peers: `cargo xtask bench --help`
+cargo xtask licences     every dependency's licence is one that deny.toml allows
 cargo xtask test [...]   the dumps that the tests need, then `cargo test --workspace ...`
 ";
 
@@ -29,6 +31,7 @@ fn run(mut words: Vec<OsString>) -> Result<()> {
     let command = if words.is_empty() { OsString::from("help") } else { words.remove(0) };
     match command.to_str() {
         Some("lab") => lab::run(words),
+        Some("licences") => licences::run(),
         Some("test") => test::run(words),
         Some("bench") => bench::run(words),
         Some("help" | "--help" | "-h") => {
