@@ -7,8 +7,9 @@ use mortis_memory::LinkAddr;
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
+use super::ranges::{MAX_RANGES_OF_UNIT, entry_ranges};
 use super::unit::LoadedUnit;
-use super::{Dwarf, DwarfError, Slice, ranges};
+use super::{Dwarf, DwarfError, Slice};
 
 /// A stretch of code and its unit.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +117,8 @@ fn unit_ranges(sections: &gimli::Dwarf<Slice<'_>>, offset: u64) -> Result<Vec<En
     let mut cursor = unit.entries();
     cursor.next_dfs().map_err(|error| loaded.damaged(error))?;
     let Some(root) = cursor.current() else { return Ok(Vec::new()) };
-    let ranges =
-        ranges::entry_ranges(sections, &unit, root).map_err(|error| loaded.damaged(error))?;
+    let ranges = entry_ranges(sections, &unit, root, MAX_RANGES_OF_UNIT)
+        .map_err(|error| loaded.damaged(error))?;
     Ok(ranges
         .into_iter()
         .map(|range| Entry { start: range.start, end: range.end, unit: offset })

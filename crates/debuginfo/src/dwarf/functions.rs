@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gimli::{AttributeValue, Unit, UnitOffset, constants};
 use mortis_memory::LinkAddr;
 
-use super::ranges::{CodeRange, entry_ranges};
+use super::ranges::{CodeRange, MAX_RANGES_OF_CODE, MAX_RANGES_OF_UNIT, entry_ranges};
 use super::unit::LoadedUnit;
 use super::{Dwarf, DwarfError, Slice};
 
@@ -41,7 +41,7 @@ impl FunctionTable {
         cursor.next_dfs()?;
         // Into the unit; from then on from sibling to sibling, and into name spaces (Rust).
         let mut enter = true;
-        loop {
+        while functions.len() < MAX_RANGES_OF_UNIT {
             if enter {
                 if !cursor.next_entry()? {
                     break;
@@ -58,7 +58,7 @@ impl FunctionTable {
             if entry.tag() == constants::DW_TAG_subprogram {
                 let entry_offset = entry.offset();
                 functions.extend(
-                    entry_ranges(sections, unit, entry)?
+                    entry_ranges(sections, unit, entry, MAX_RANGES_OF_CODE)?
                         .into_iter()
                         .map(|range| FunctionRange { range, entry: entry_offset }),
                 );

@@ -8,7 +8,7 @@ use mortis_memory::LinkAddr;
 
 use super::functions::name_of;
 use super::lines::LineTable;
-use super::ranges::entry_ranges;
+use super::ranges::{MAX_RANGES_OF_CODE, entry_ranges};
 use super::unit::LoadedUnit;
 use super::{Dwarf, DwarfError, Slice, SourceLine};
 
@@ -78,7 +78,7 @@ fn inlined_calls<'a>(
         if entry.tag() != constants::DW_TAG_inlined_subroutine {
             continue;
         }
-        let ranges = entry_ranges(sections, unit, entry)?;
+        let ranges = entry_ranges(sections, unit, entry, MAX_RANGES_OF_CODE)?;
         if ranges.iter().any(|range| range.contains(address)) {
             calls.push(InlinedCall { entry: entry.offset(), depth, call: call_site(lines, entry) });
         }

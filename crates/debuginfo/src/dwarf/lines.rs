@@ -75,8 +75,8 @@ pub(super) struct LineTable {
     sequences: Vec<Sequence>,
 }
 
-/// The longest real line program (`amdgpu` tables included) has under a million rows.
-const MAX_ROWS: usize = 1 << 24;
+/// Rows that a line program may have. Those of a kernel have some ten thousand, and none a million.
+const MAX_ROWS: usize = 1 << 22;
 
 impl LineTable {
     /// Runs the line program of `unit`.

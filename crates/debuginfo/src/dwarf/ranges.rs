@@ -6,8 +6,12 @@ use gimli::{AttributeValue, DebuggingInformationEntry, Unit, constants};
 
 use super::Slice;
 
-/// Ranges a single entry may have. A unit of a kernel has a few hundred.
-const MAX_RANGES: usize = 1 << 20;
+/// Ranges that one function or inlined call may have; the compiler makes a handful. (Entries may
+/// share a list, so that a small file could ask for a great many.)
+pub(super) const MAX_RANGES_OF_CODE: usize = 1 << 12;
+
+/// Ranges that a unit may have: one for each function where each has a section of its own.
+pub(super) const MAX_RANGES_OF_UNIT: usize = 1 << 20;
 
 /// Where code lies: `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +26,19 @@ impl CodeRange {
     }
 }
 
-/// The ranges of `entry`; empty where it has none.
+/// The ranges of `entry`, at most `max`; empty where it has none.
 pub(super) fn entry_ranges(
     sections: &gimli::Dwarf<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
     entry: &DebuggingInformationEntry<Slice<'_>>,
+    max: usize,
 ) -> gimli::Result<Vec<CodeRange>> {
     let mut found = Vec::new();
     if let Some(list) = entry.attr_value(constants::DW_AT_ranges) {
         let Some(mut ranges) = sections.attr_ranges(unit, list)? else { return Ok(found) };
-        while let Some(range) = ranges.next()? {
+        for _ in 0..max {
+            let Some(range) = ranges.next()? else { break };
             add(&mut found, range.begin, range.end);
-            if found.len() > MAX_RANGES {
-                break;
-            }
         }
         return Ok(found);
     }

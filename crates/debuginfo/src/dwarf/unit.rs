@@ -160,12 +160,14 @@ pub(super) fn header_at<'a>(
 pub(super) fn list_units(dwarf: &Dwarf) -> Result<Vec<u64>, DwarfError> {
     /// Pages are given back after so many bytes were walked over.
     const STEP: u64 = 32 << 20;
+    /// One for each source file: a kernel with everything in it has some 30,000.
+    const MAX_UNITS: usize = 1 << 18;
     let sections = dwarf.sections()?;
     let mut units = Vec::new();
     let mut released = 0;
     let mut headers = sections.units();
     // Behind a damaged header nothing more can be found.
-    while let Ok(Some(header)) = headers.next() {
+    while let (true, Ok(Some(header))) = (units.len() < MAX_UNITS, headers.next()) {
         let Some(offset) = header.debug_info_offset() else { continue };
         let offset = offset.0 as u64;
         units.push(offset);
