@@ -12,7 +12,8 @@ pub struct Arguments {
 
 impl Arguments {
     /// Sorts `words` into options and the rest. Options may be joined (`-ac 1`), may follow other
-    /// words, and end at `--`.
+    /// words, and end at `--`. A value that is described with a leading `=` may be left out; given,
+    /// it is joined so: `-S=0,1`.
     ///
     /// # Errors
     /// [`CommandError::Usage`] for an option that the command does not have, or one whose value
@@ -42,11 +43,20 @@ impl Arguments {
                 let Some(option) = command.options.iter().find(|o| o.letter == letter) else {
                     return Err(usage(format!("invalid option -- '{letter}'")));
                 };
-                if option.value.is_none() {
+                let Some(described) = option.value else {
                     parsed.options.push((letter, None));
                     continue;
-                }
+                };
                 let joined = rest.as_str();
+                if described.starts_with('=') {
+                    let optional = joined.strip_prefix('=').map(str::to_owned);
+                    let given = optional.is_some();
+                    parsed.options.push((letter, optional));
+                    if given {
+                        break;
+                    }
+                    continue;
+                }
                 let value = if joined.is_empty() {
                     let missing = || usage(format!("option requires an argument -- '{letter}'"));
                     words.next().cloned().ok_or_else(missing)?
@@ -100,7 +110,7 @@ mod tests {
         aliases: &[],
         summary: "",
         synopsis: "[-a|-c cpu] [pid]",
-        options: &[flag('a', ""), flag('f', ""), value('c', "cpu", "")],
+        options: &[flag('a', ""), flag('f', ""), value('c', "cpu", ""), value('S', "=cpus", "")],
         help: "",
         run: |_, _, _| Ok(()),
     };
@@ -123,6 +133,16 @@ mod tests {
     fn a_value_may_stand_in_the_next_word() {
         assert_eq!(parse(&["-c", "0,1"]).expect("valid").value('c'), Some("0,1"));
         assert!(parse(&["-c"]).expect_err("no value").to_string().contains("requires"));
+    }
+
+    #[test]
+    fn a_value_after_an_equals_sign_may_be_left_out() {
+        let parsed = parse(&["-aS=0,1", "x"]).expect("valid");
+        assert_eq!(parsed.value('S'), Some("0,1"));
+        assert_eq!(parsed.words, ["x"]);
+        let parsed = parse(&["-Sa", "x"]).expect("valid");
+        assert!(parsed.has('S') && parsed.has('a'));
+        assert_eq!(parsed.value('S'), None);
     }
 
     #[test]

@@ -5,13 +5,14 @@ use crate::session::Session;
 
 pub mod dis;
 pub mod help;
+pub mod kmem;
 pub mod rd;
 pub mod sym;
 pub mod vtop;
 pub mod spike;
 
 /// The table of commands.
-pub const TABLE: &[&Command] = &[&dis::COMMAND, &help::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
+pub const TABLE: &[&Command] = &[&dis::COMMAND, &help::COMMAND, &kmem::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
 
 /// The command called `name`, by its name or an alias.
 pub fn find(name: &str) -> Option<&'static Command> {

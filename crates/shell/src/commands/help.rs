@@ -83,6 +83,7 @@ impl Render for CommandHelp {
         }
         for option in &self.options {
             let spelled = match option.value {
+                Some(value) if value.starts_with('=') => format!("-{}[{value}]", option.letter),
                 Some(value) => format!("-{} {value}", option.letter),
                 None => format!("-{}", option.letter),
             };
