@@ -1,6 +1,6 @@
 //! What every dump is asked, whatever its format.
 
-use mortis_dump::{Dump, FileKind, OpenOptions, sniff_source};
+use mortis_dump::{Dump, FileKind, OpenOptions, Vmcoreinfo, sniff_source};
 use mortis_memory::{PhysAddr, PhysicalMemory};
 use std::sync::Arc;
 
@@ -43,4 +43,7 @@ pub(crate) fn ask_everything(data: &[u8], kind: FileKind) {
     if let Some(info) = dump.vmcoreinfo() {
         let _ = (info.osrelease(), info.build_id(), info.iter().count());
     }
+    // A hostile header may speak of petabytes.
+    let mut stretches = 0..4;
+    let _ = Vmcoreinfo::find_in_memory(&dump, |_| stretches.next().is_some());
 }

@@ -37,4 +37,6 @@ targets! {
     kdump,
     elf,
     vmcoreinfo,
+    kallsyms,
+    btf,
 }

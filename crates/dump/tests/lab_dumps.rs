@@ -1,6 +1,6 @@
 //! Real dumps of one crash, written in every way: they all say the same of each page.
 
-use mortis_dump::{Compression, Dump, FileKind, Format, sniff};
+use mortis_dump::{Compression, Dump, FileKind, Format, Vmcoreinfo, sniff};
 use mortis_memory::{PhysAddr, PhysicalMemory, Unavailable};
 
 const PAGE: usize = 4096;
@@ -131,6 +131,21 @@ fn headers_and_notes_of_all_captures_agree() {
     assert_eq!(compression("c31"), Compression { zlib: true, ..none });
     assert_eq!(compression("l31"), Compression { lzo: true, ..none });
     assert_eq!(compression("z31"), Compression { zstd: true, ..none });
+}
+
+#[test]
+fn the_note_is_found_in_memory() {
+    for capture in ["raw", "c31"] {
+        let dump = open(capture);
+        let found = Vmcoreinfo::find_in_memory(&dump, |_| true);
+        let text = dump.vmcoreinfo().map(|info| info.text());
+        assert!(
+            found.iter().any(|(_, info)| Some(info.text()) == text),
+            "{capture} has {} others",
+            found.len()
+        );
+    }
+    assert!(Vmcoreinfo::find_in_memory(&open("raw"), |_| false).is_empty());
 }
 
 #[test]
