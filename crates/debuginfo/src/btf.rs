@@ -208,7 +208,7 @@ impl Btf {
 
 fn read_section(memory: &dyn VirtualMemory, section: Range<VirtAddr>) -> Result<Vec<u8>, BtfError> {
     let missing = |address| BtfError::Missing(address);
-    let len = section.end.0.checked_sub(section.start.0).unwrap_or(0);
+    let len = section.end.0.saturating_sub(section.start.0);
     if len > MAX_ALLOCATION {
         return Err(missing(section.start));
     }

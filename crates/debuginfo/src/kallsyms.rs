@@ -132,9 +132,8 @@ impl Kallsyms {
     fn agrees_with(&self, anchors: &[(&str, VirtAddr)]) -> bool {
         let mut buffer = NameBuffer::default();
         anchors.iter().any(|(anchor, address)| {
-            self.at(*address).any(|index| {
-                self.expand(index, &mut buffer).get(1..) == Some(anchor.as_bytes())
-            })
+            self.at(*address)
+                .any(|index| self.expand(index, &mut buffer).get(1..) == Some(anchor.as_bytes()))
         })
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::written::{Section, kernel};
 use super::*;
 use crate::types::{Compound, Enum, Member};

@@ -44,7 +44,7 @@ impl Section {
     }
 
     pub(crate) fn int(&mut self, name: &str, size: u32, flags: u32) -> u64 {
-        self.add(name, 1 << 24, size, &[flags << 24 | size * 8])
+        self.add(name, 1 << 24, size, &[(flags << 24) | (size * 8)])
     }
 
     pub(crate) fn pointer(&mut self, target: u64) -> u64 {
@@ -65,9 +65,11 @@ impl Section {
     ) -> u64 {
         let words: Vec<u32> = members
             .iter()
-            .flat_map(|(name, ty, offset, bits)| [self.name(name), *ty as u32, offset | bits << 24])
+            .flat_map(|(name, ty, offset, bits)| {
+                [self.name(name), *ty as u32, offset | (bits << 24)]
+            })
             .collect();
-        self.add(name, 1 << 31 | kind << 24 | members.len() as u32, size, &words)
+        self.add(name, (1 << 31) | (kind << 24) | members.len() as u32, size, &words)
     }
 
     pub(crate) fn typedef(&mut self, name: &str, target: u64) -> u64 {
@@ -76,7 +78,7 @@ impl Section {
 
     pub(crate) fn function(&mut self, result: u64, parameters: &[u64]) -> u64 {
         let words: Vec<u32> = parameters.iter().flat_map(|ty| [0, *ty as u32]).collect();
-        self.add("", 13 << 24 | parameters.len() as u32, result as u32, &words)
+        self.add("", (13 << 24) | parameters.len() as u32, result as u32, &words)
     }
 
     /// Says how long types of `kind` are, in the section itself.

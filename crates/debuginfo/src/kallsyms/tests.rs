@@ -1,6 +1,8 @@
 //! Tables written here in each form that kernels have used, by the description in
 //! scripts/kallsyms.c, and read back.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use mortis_memory::{ReadError, Unavailable};
 

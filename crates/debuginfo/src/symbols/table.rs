@@ -148,14 +148,14 @@ impl SymbolTable {
     pub fn with_prefix(&self, prefix: &str, limit: usize) -> Vec<String> {
         let mut names = std::collections::BTreeSet::new();
         self.for_each(|name, _, _, _| {
-            if name.starts_with(prefix) {
-                let room = names.len() < limit;
-                if (room || names.last().is_some_and(|last: &String| **last > *name))
-                    && names.insert(name.to_owned())
-                    && !room
-                {
-                    names.pop_last();
-                }
+            let full = names.len() >= limit;
+            if !name.starts_with(prefix)
+                || full && names.last().is_none_or(|last: &String| **last <= *name)
+            {
+                return;
+            }
+            if names.insert(name.to_owned()) && full {
+                names.pop_last();
             }
         });
         names.into_iter().collect()

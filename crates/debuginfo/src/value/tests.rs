@@ -1,6 +1,8 @@
 //! The expected texts are what gdb 13.1 prints (`set print pretty on`, `set width 0`) for the
 //! same C objects.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::types::{Compound, CompoundKind, Enum, Member, Type, TypeId, TypeSet, parse_type};
 
