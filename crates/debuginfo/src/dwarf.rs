@@ -196,7 +196,12 @@ impl Dwarf {
         drop(cache);
         let unit = Arc::new(LoadedUnit::load(&self.sections()?, offset)?);
         cache = self.units.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        cache.insert(unit.clone());
+        let forgotten = cache.insert(unit.clone());
+        drop(cache);
+        // Mapped pages count as memory of the process for as long as they stay mapped.
+        if let Some(forgotten) = forgotten {
+            self.release_info(forgotten.offset..forgotten.end);
+        }
         Ok(unit)
     }
 

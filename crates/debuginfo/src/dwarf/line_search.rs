@@ -27,8 +27,9 @@ pub(super) fn addresses_of_line(
     let mut rows = Vec::with_capacity(starts.len());
     for (_, address) in starts {
         let address = LinkAddr(address);
-        // The unit, unlike its line program, says where the compiler ran.
-        if let Some(line) = dwarf.line_at(address)? {
+        // The unit, unlike its line program, says where the compiler ran. One that is damaged
+        // does not hide the others.
+        if let Ok(Some(line)) = dwarf.line_at(address) {
             rows.push(LineRow { address, line });
         }
     }

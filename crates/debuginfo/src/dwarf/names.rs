@@ -164,7 +164,11 @@ impl NameIndex {
     /// Calls `visit` with every name of that kind and its entry.
     pub fn for_each(&self, dwarf: &Dwarf, kind: NameKind, visit: &mut dyn FnMut(&str, u64)) {
         let Ok(texts) = Texts::of(dwarf) else { return };
-        for found in self.names.iter().filter(|name| name.key.kind() == kind as u64) {
+        let mut found: Vec<_> =
+            self.names.iter().filter(|name| name.key.kind() == kind as u64).collect();
+        // Who decodes them all goes from unit to unit this way, and to each one once.
+        found.sort_unstable_by_key(|name| name.candidate.entry());
+        for found in found {
             found.key.name(&texts, |name| {
                 if let Ok(name) = std::str::from_utf8(name) {
                     visit(name, found.candidate.entry());

@@ -16,6 +16,8 @@ use super::{Dwarf, DwarfError, Slice};
 pub(super) struct LoadedUnit {
     /// Where it starts in `.debug_info`.
     pub offset: u64,
+    /// Where the next one starts.
+    pub end: u64,
     pub language: Option<DwLang>,
     abbreviations: Arc<gimli::Abbreviations>,
     bases: Bases,
@@ -40,6 +42,7 @@ impl LoadedUnit {
         let abbreviations = header.abbreviations(&sections.debug_abbrev).map_err(damaged)?;
         let mut unit = Self {
             offset,
+            end: offset.saturating_add(header.length_including_self() as u64),
             language: None,
             abbreviations: Arc::new(abbreviations),
             bases: Bases::of_encoding(header.encoding()),
@@ -198,10 +201,9 @@ impl UnitCache {
         Some(unit)
     }
 
-    pub fn insert(&mut self, unit: Arc<LoadedUnit>) {
-        if self.units.len() >= Self::CAPACITY {
-            self.units.pop_front();
-        }
+    /// Keeps `unit`, and gives the one back that was not used for longest if there is no room.
+    pub fn insert(&mut self, unit: Arc<LoadedUnit>) -> Option<Arc<LoadedUnit>> {
         self.units.push_back(unit);
+        if self.units.len() > Self::CAPACITY { self.units.pop_front() } else { None }
     }
 }
