@@ -1,7 +1,7 @@
 //! The kernel's file with debug information: what it adds to what the dump says of itself.
 
 use crate::kernel::OpenKernelError;
-use mortis_debuginfo::dwarf::{Dwarf, DwarfError, SourceFrame, SourceLine};
+use mortis_debuginfo::dwarf::{Dwarf, DwarfError, DwarfTypes, SourceFrame, SourceLine};
 use mortis_debuginfo::elf::{ElfError, ElfFile, ElfSymbolKind};
 use mortis_debuginfo::symbols::SymbolList;
 use mortis_debuginfo::types::TypeSource;
@@ -98,8 +98,9 @@ impl Vmlinux {
     /// # Errors
     /// When it has no DWARF.
     pub(crate) fn types(&self) -> Result<Arc<dyn TypeSource>, DwarfError> {
-        // TYPES
-        Err(DwarfError::Missing)
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str()).display();
+        let dwarf = Arc::clone(self.dwarf()?);
+        Ok(Arc::new(DwarfTypes::new(dwarf, format!("DWARF in {name}"))))
     }
 
     /// Whether it is the vmlinux of the kernel with the build-id `wanted`, in hexadecimal digits.
