@@ -111,6 +111,14 @@ impl TypeSources {
 }
 
 fn read_btf(kernel: &Kernel) -> Result<Btf> {
+    // A vmlinux of the same build holds the same bytes, and plainly: mapped, not decompressed.
+    let mapped = kernel.vmlinux().and_then(|vmlinux| {
+        let section = vmlinux.elf().shared_section_data(".BTF").ok()??;
+        Btf::new("BTF in the vmlinux", Arc::new(section)).ok()
+    });
+    if let Some(btf) = mapped {
+        return Ok(btf);
+    }
     let start = kernel.symbol("__start_BTF")?;
     let stop = kernel.symbol("__stop_BTF")?;
     let bytes = kernel.read_bytes(start, stop.0.saturating_sub(start.0))?;
