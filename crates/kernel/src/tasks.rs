@@ -20,6 +20,8 @@ layout! {
         tgid: "tgid",
         comm: "comm",
         stack: "stack",
+        /// Here where CONFIG_THREAD_INFO_IN_TASK, else at the bottom of the stack.
+        thread_info: "thread_info",
         /// In `thread_info` where CONFIG_THREAD_INFO_IN_TASK (bcf9033e5449, 5.16), before that in
         /// the task itself.
         cpu: "thread_info.cpu" | "cpu",
@@ -284,6 +286,17 @@ impl Task {
     /// What could not be read.
     pub fn stack(self, kernel: &Kernel) -> Result<VirtAddr> {
         kernel.task_struct()?.stack.pointer(kernel, self.address)
+    }
+
+    /// Its `struct thread_info`.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn thread_info(self, kernel: &Kernel) -> Result<VirtAddr> {
+        match kernel.task_struct()?.thread_info.address(self.address) {
+            Ok(address) => Ok(address),
+            Err(_) => self.stack(kernel),
+        }
     }
 
     /// The task it reports to.

@@ -4,15 +4,36 @@ use crate::command::Command;
 use crate::session::Session;
 
 pub mod dis;
+pub mod foreach;
 pub mod help;
 pub mod kmem;
+pub mod log;
+pub mod mod_;
+pub mod ps;
 pub mod rd;
-pub mod sym;
-pub mod vtop;
+pub mod set;
 pub mod spike;
+pub mod sym;
+pub mod sys;
+pub mod vtop;
 
 /// The table of commands.
-pub const TABLE: &[&Command] = &[&dis::COMMAND, &help::COMMAND, &kmem::COMMAND, &rd::COMMAND, &sym::COMMAND, &vtop::COMMAND, &spike::COMMAND];
+pub const TABLE: &[&Command] = &[
+    &dis::COMMAND,
+    &foreach::COMMAND,
+    &help::COMMAND,
+    &kmem::COMMAND,
+    &ps::LAST,
+    &log::COMMAND,
+    &mod_::COMMAND,
+    &ps::COMMAND,
+    &rd::COMMAND,
+    &set::COMMAND,
+    &sym::COMMAND,
+    &sys::COMMAND,
+    &vtop::COMMAND,
+    &spike::COMMAND,
+];
 
 /// The command called `name`, by its name or an alias.
 pub fn find(name: &str) -> Option<&'static Command> {

@@ -10,6 +10,8 @@
 pub mod arguments;
 pub mod command;
 pub mod commands;
+pub mod context;
+pub mod date;
 pub mod known;
 pub mod line;
 pub mod open;
@@ -18,5 +20,6 @@ pub mod prompt;
 pub mod run;
 pub mod session;
 pub mod summary;
+pub mod task_header;
 
 pub use mortis_kernel::Options as KernelOptions;

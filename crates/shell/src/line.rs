@@ -1,6 +1,7 @@
 //! A typed line taken apart: the command's words, and where its output goes.
 //!
-//! Quotes (`"…"`, `'…'`) and parentheses protect blanks and the characters `|`, `>` and `!`; the
+//! Quotes (`"…"`, `'…'`) and parentheses protect blanks and the characters `|`, `>` and `!`. Single
+//! quotes stay part of the word, as in crash, where they mark a regular expression. The
 //! `>` of `->` never redirects, so that `p init_task.parent->pid` needs neither.
 
 use std::path::PathBuf;
@@ -102,7 +103,8 @@ fn split_words(line: &str) -> Result<(Vec<String>, Rest<'_>), LineError> {
         if let Some(open) = quote {
             if c == open {
                 quote = None;
-            } else {
+            }
+            if c != open || c == '\'' {
                 word.push(c);
             }
             continue;
@@ -112,6 +114,9 @@ fn split_words(line: &str) -> Result<(Vec<String>, Rest<'_>), LineError> {
             '"' | '\'' if depth == 0 && (before == ' ' || c == '"') => {
                 quote = Some(c);
                 quoted = true;
+                if c == '\'' {
+                    word.push(c);
+                }
             }
             '(' => {
                 depth += 1;
@@ -180,7 +185,8 @@ mod tests {
 
     #[test]
     fn quotes_keep_blanks() {
-        assert_eq!(command("ps \"a b\" ''").0, ["ps", "a b", ""]);
+        assert_eq!(command("ps \"a b\" \"\"").0, ["ps", "a b", ""]);
+        assert_eq!(command("ps '^a b|c'").0, ["ps", "'^a b|c'"]);
         assert_eq!(parse("ps \"a"), Err(LineError::Unterminated("quote")));
         assert_eq!(parse("ps >"), Err(LineError::NoDestination(">")));
         assert_eq!(parse("| wc"), Err(LineError::NoCommand("|")));

@@ -55,6 +55,8 @@ pub struct Session {
     /// The flag that Ctrl-C sets.
     pub interrupt: Interrupt,
     context: Option<Task>,
+    /// Tasks that the user says were running, with their CPUs (`set -a`).
+    marked_running: Vec<(u32, Task)>,
 }
 
 /// The files that a session reads.
@@ -69,7 +71,29 @@ pub struct OpenedFiles {
 impl Session {
     /// A session whose task in focus is the one that died.
     pub fn new(kernel: Arc<Kernel>, files: OpenedFiles, settings: Settings) -> Self {
-        Self { kernel, files, settings, interrupt: Interrupt::default(), context: None }
+        Self {
+            kernel,
+            files,
+            settings,
+            interrupt: Interrupt::default(),
+            context: None,
+            marked_running: Vec::new(),
+        }
+    }
+
+    /// The tasks that were on a CPU, by the run queues or by what the user says, with the CPU.
+    pub fn running_tasks(&self) -> Vec<(u32, Task)> {
+        let mut running = self.kernel.running_tasks();
+        running.retain(|(cpu, _)| !self.marked_running.iter().any(|(marked, _)| marked == cpu));
+        running.extend(&self.marked_running);
+        running.sort_by_key(|(cpu, _)| *cpu);
+        running
+    }
+
+    /// Takes `task` for the one that was running on `cpu`, whatever the run queue says.
+    pub fn mark_running(&mut self, cpu: u32, task: Task) {
+        self.marked_running.retain(|(marked, _)| *marked != cpu);
+        self.marked_running.push((cpu, task));
     }
 
     /// The task in focus: what `set` chose, or else the one that died.
@@ -84,6 +108,11 @@ impl Session {
             .panic_task()
             .or_else(|| self.kernel.tasks().tasks.first().copied())
             .ok_or_else(|| CommandError::message("no tasks can be found in this dump"))
+    }
+
+    /// Puts what `set` chose aside for `context`, and gives it back.
+    pub fn swap_context(&mut self, context: Option<Task>) -> Option<Task> {
+        std::mem::replace(&mut self.context, context)
     }
 
     /// Puts `task` in focus.
@@ -130,9 +159,7 @@ impl Session {
                 Ok(integer) => Ok(VirtAddr(integer.bits)),
                 Err(error) => Err(CommandError::Message(error.to_string())),
             },
-            Err(ExpressionError::UntypedSymbol(symbol)) => {
-                Ok(self.kernel.symbol(&symbol)?)
-            }
+            Err(ExpressionError::UntypedSymbol(symbol)) => Ok(self.kernel.symbol(&symbol)?),
             Err(ExpressionError::UnknownName(_)) => {
                 Err(CommandError::Message(format!("symbol not found: {word}")))
             }
@@ -140,17 +167,21 @@ impl Session {
         }
     }
 
-    /// The task that a word names: a process id, or the address of a `struct task_struct`.
+    /// The task that a word names: a process id, in decimal or else in hexadecimal digits, or the
+    /// address of a `struct task_struct`.
+    ///
+    /// # Errors
+    /// When there is no such task.
     pub fn task(&self, word: &str) -> Result<Task, CommandError> {
-        let unknown = || CommandError::Message(format!("invalid task or pid value: {word}"));
-        if let Ok(pid) = word.parse::<u32>()
-            && let Some(task) = self.kernel.task_by_pid(pid)
-        {
-            return Ok(task);
-        }
-        let address = self.parse_number(word).ok_or_else(unknown)?;
-        let found = self.kernel.tasks().tasks.iter().find(|task| task.address.0 == address);
-        found.copied().ok_or_else(unknown)
+        let tasks = self.kernel.tasks();
+        let named = |number: u64| {
+            let by_pid = u32::try_from(number).ok().and_then(|pid| tasks.by_pid(pid));
+            by_pid.or_else(|| tasks.by_address(VirtAddr(number)))
+        };
+        let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")).unwrap_or(word);
+        let decimal = word.parse::<u64>().ok().and_then(named);
+        let task = decimal.or_else(|| u64::from_str_radix(digits, 16).ok().and_then(named));
+        task.ok_or_else(|| CommandError::Message(format!("invalid task or pid value: {word}")))
     }
 
     /// The CPUs that a list such as `0,2-3`, `a` or `all` names.

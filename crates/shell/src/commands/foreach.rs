@@ -1,0 +1,284 @@
+//! `foreach`: another command for each of many tasks.
+
+use super::ps::selection::{self, Selector, is_number, quoted};
+use super::ps::{self, Request};
+use crate::arguments::Arguments;
+use crate::command::{Command, CommandError, flag, value};
+use crate::commands;
+use crate::output::{Output, Stop};
+use crate::session::Session;
+use crate::task_header::TaskHeader;
+use mortis_kernel::task_reader::TaskReader;
+use mortis_kernel::tasks::{Task, TaskState};
+use mortis_memory::VirtAddr;
+use rustc_hash::FxHashSet;
+
+/// `foreach`.
+pub const COMMAND: Command = Command {
+    name: "foreach",
+    aliases: &["for"],
+    summary: "another command for each of many tasks",
+    synopsis: "[[pid | task | name | 'expression' | state]... | user | kernel | gleader | active]\n     \
+               command [options] [arguments]",
+    options: &[
+        flag('a', ""),
+        flag('c', ""),
+        flag('d', ""),
+        flag('e', ""),
+        flag('f', ""),
+        flag('F', ""),
+        flag('g', ""),
+        flag('G', ""),
+        flag('i', ""),
+        flag('k', ""),
+        flag('l', ""),
+        flag('m', ""),
+        flag('o', ""),
+        flag('p', ""),
+        flag('r', ""),
+        flag('s', ""),
+        flag('S', ""),
+        flag('t', ""),
+        flag('T', ""),
+        flag('u', ""),
+        flag('v', ""),
+        flag('x', ""),
+        value('R', "reference", "only what refers to this"),
+        value('y', "policy", "ps: only tasks of these scheduling policies"),
+    ],
+    help: "Options are those of the command. Without a selection, all tasks are meant.\n\
+           state is RU, IN, UN, ST, TR, ZO, DE, PA, WA, ID or NE; active are the tasks that were \
+           running; gleader are leaders of user thread groups. A \\ makes a name of a word that \
+           means something else.\n\n\
+           Examples:\n  foreach bt\n  foreach UN bt -l\n  foreach 'kworker/.*' ps -m\n  \
+           foreach user gleader files",
+    run,
+};
+
+/// Who says which task is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heading {
+    /// The command, if given a task.
+    ByCommand,
+    /// `foreach`, and the command works on the task in focus.
+    ByForeach,
+}
+
+/// The commands that can be run for each task. `ps` shows all of them at once.
+const SUBCOMMANDS: &[(&str, Heading)] = &[
+    ("bt", Heading::ByCommand),
+    ("files", Heading::ByCommand),
+    ("net", Heading::ByCommand),
+    ("ps", Heading::ByCommand),
+    ("set", Heading::ByForeach),
+    ("sig", Heading::ByCommand),
+    ("task", Heading::ByCommand),
+    ("vm", Heading::ByCommand),
+    ("vtop", Heading::ByForeach),
+];
+
+/// Which tasks are meant.
+#[derive(Default)]
+struct Selection {
+    selectors: Vec<Selector>,
+    state: Option<TaskState>,
+    kernel: bool,
+    user: bool,
+    leaders: bool,
+    active: bool,
+}
+
+fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    let mut selection = Selection::default();
+    let mut words = arguments.words.iter();
+    let (name, heading) = loop {
+        let word = words.next().ok_or_else(|| CommandError::message("no keywords specified"))?;
+        match SUBCOMMANDS.iter().find(|(name, _)| name == word) {
+            Some(found) => break *found,
+            None => selection.add(session, word)?,
+        }
+    };
+    let rest: Vec<&String> = words.collect();
+    let command = commands::find(name)
+        .ok_or_else(|| CommandError::Message(format!("{name}: command not available")))?;
+    let tasks = selection.tasks(session, out)?;
+    let options = options_of(arguments);
+    if name == ps::COMMAND.name {
+        let arguments = Arguments::parse(command, &options)?;
+        return Request::parse(session, &arguments)?.run_for(session, &tasks, out);
+    }
+    let each = Each { command, heading, options, rest };
+    let focus = session.swap_context(None);
+    let result = each.run(session, &tasks, out);
+    session.swap_context(focus);
+    result
+}
+
+/// The options as words, to be given on.
+fn options_of(arguments: &Arguments) -> Vec<String> {
+    let mut words = Vec::new();
+    for option in COMMAND.options {
+        for _ in 0..arguments.count(option.letter) {
+            words.push(format!("-{}", option.letter));
+            words.extend(arguments.value(option.letter).map(str::to_owned));
+        }
+    }
+    words
+}
+
+impl Selection {
+    fn add(&mut self, session: &Session, word: &str) -> Result<(), CommandError> {
+        if is_number(word)
+            && let Ok(selector) = Selector::number(session, word)
+        {
+            self.selectors.push(selector);
+            return Ok(());
+        }
+        let exclusive = |other: &str| {
+            CommandError::Message(format!("{other} and {word} are mutually exclusive!"))
+        };
+        match word.strip_prefix('\\').filter(|state| *state == "DE").unwrap_or(word) {
+            "kernel" if self.leaders => return Err(exclusive("gleader")),
+            "kernel" if self.user => return Err(exclusive("user")),
+            "user" | "gleader" if self.kernel => return Err(exclusive("kernel")),
+            "kernel" => self.kernel = true,
+            "user" => self.user = true,
+            "gleader" => (self.user, self.leaders) = (true, true),
+            "active" => self.active = true,
+            other => match selection::state(other) {
+                Some(_) if self.state.is_some() => {
+                    return Err(CommandError::message("only one task state allowed"));
+                }
+                Some(state) => self.state = Some(state),
+                None => self.add_name(session, word)?,
+            },
+        }
+        Ok(())
+    }
+
+    fn add_name(&mut self, session: &Session, word: &str) -> Result<(), CommandError> {
+        if let Some(pattern) = quoted(word) {
+            self.selectors.push(Selector::Matches(selection::expression(pattern)?));
+            return Ok(());
+        }
+        let selector = Selector::name(word.strip_prefix('\\').unwrap_or(word));
+        let kernel = &*session.kernel;
+        let reader = TaskReader::new(kernel)?;
+        let exists = kernel.tasks().tasks.iter().any(|task| {
+            let comm = reader.read(*task).comm();
+            comm.is_ok_and(|comm| selector.selects(*task, Some(&comm)))
+        });
+        if !exists {
+            return Err(CommandError::Message(format!("unknown argument: \"{word}\"")));
+        }
+        self.selectors.push(selector);
+        Ok(())
+    }
+
+    fn tasks(&self, session: &Session, out: &Output) -> Result<Vec<Task>, CommandError> {
+        let kernel = &*session.kernel;
+        let reader = TaskReader::new(kernel)?;
+        let running: FxHashSet<VirtAddr> = session
+            .running_tasks()
+            .into_iter()
+            .map(|(_, task)| task)
+            .chain(kernel.panic_task())
+            .map(|task| task.address)
+            .collect();
+        let mut tasks = Vec::new();
+        for &task in &kernel.tasks().tasks {
+            out.check()?;
+            if self.active && !running.contains(&task.address) {
+                continue;
+            }
+            let copy = reader.read(task);
+            let is_kernel = copy.is_kernel_thread().unwrap_or(false);
+            if self.user && is_kernel || self.kernel && !is_kernel {
+                continue;
+            }
+            if self.leaders && copy.tgid().is_ok_and(|tgid| tgid != task.pid) {
+                continue;
+            }
+            if self.state.is_some() && copy.state().ok() != self.state {
+                continue;
+            }
+            let comm = copy.comm().ok();
+            let mut selectors = self.selectors.iter();
+            if self.selectors.is_empty()
+                || selectors.any(|selector| selector.selects(task, comm.as_deref()))
+            {
+                tasks.push(task);
+            }
+        }
+        Ok(tasks)
+    }
+}
+
+/// What to run for each task.
+struct Each<'a> {
+    command: &'static Command,
+    heading: Heading,
+    options: Vec<String>,
+    /// Words behind the command, which only `vtop` takes.
+    rest: Vec<&'a String>,
+}
+
+impl Each<'_> {
+    fn run(
+        &self,
+        session: &mut Session,
+        tasks: &[Task],
+        out: &mut Output,
+    ) -> Result<(), CommandError> {
+        let (mut failures, mut first) = (0u64, None);
+        for (index, &task) in tasks.iter().enumerate() {
+            out.check()?;
+            if index > 0 {
+                out.layout("\n")?;
+            }
+            if let Err(error) = self.run_one(session, task, out) {
+                match error {
+                    CommandError::Stop(stop) => return Err(stop.into()),
+                    // Called wrongly for one task, it is for all.
+                    CommandError::Usage(usage) => return Err(CommandError::Usage(usage)),
+                    error => {
+                        out.layout(&format!("{}: {error}\n", self.command.name))?;
+                        failures += 1;
+                        first.get_or_insert(format!("task {:x}: {error}", task.address));
+                    }
+                }
+            }
+        }
+        if let Some(first) = first {
+            out.warn(format!(
+                "{} failed for {failures} of {} tasks, first for {first}",
+                self.command.name,
+                tasks.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn run_one(
+        &self,
+        session: &mut Session,
+        task: Task,
+        out: &mut Output,
+    ) -> Result<(), CommandError> {
+        session.set_context(task);
+        let mut words = self.options.clone();
+        match self.heading {
+            Heading::ByCommand => words.push(format!("{:x}", task.address)),
+            Heading::ByForeach => {
+                let header = TaskHeader::read(&session.kernel, task);
+                out.emit(&header).map_err(|stop: Stop| CommandError::from(stop))?;
+                words.extend(self.rest.iter().map(|word| (*word).clone()));
+                if self.command.name == super::set::COMMAND.name {
+                    words.truncate(self.options.len());
+                }
+            }
+        }
+        let arguments = Arguments::parse(self.command, &words)?;
+        (self.command.run)(session, &arguments, out)
+    }
+}
