@@ -93,7 +93,7 @@ impl Shard {
     }
 }
 
-/// A source whose blocks stay around for a while: bitmaps, descriptors, the pages of an ELF dump.
+/// A source whose blocks stay around for a while: a kdump's bitmaps and descriptors.
 pub(crate) struct CachedSource {
     source: Arc<dyn Source>,
     cache: BlockCache,

@@ -4,10 +4,11 @@ use crate::elf::{ElfCore, ElfMemory};
 use crate::format::{Format, Machine, Timestamp, Utsname};
 use crate::kdump::{Header, HeaderError, KdumpMemory};
 use crate::notes::{self, Notes, QemuCpu};
-use crate::sniff::{FileKind, sniff_source};
+use crate::sniff::{FileKind, Foreign, sniff_source};
 use crate::source::{FileSource, Source};
 use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::{CpuRegisters, PhysAddr, PhysicalMemory, PhysicalRange, ReadError};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -151,6 +152,10 @@ impl Dump {
         const PAGE_SIZE: u64 = 4096;
         let mut core =
             ElfCore::parse(&*source).ok_or_else(|| OpenError::Elf { path: path.to_owned() })?;
+        if notes::are_of_a_process(Notes::new(&core.notes)) {
+            let kind = FileKind::Foreign(Foreign::UserCore);
+            return Err(OpenError::NotADump { path: path.to_owned(), kind });
+        }
         if !core.has_memory() {
             return Err(OpenError::NoMemory { path: path.to_owned() });
         }
@@ -332,6 +337,16 @@ impl Dump {
                 PageCounts { total, present }
             }
         }
+    }
+}
+
+impl fmt::Debug for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dump")
+            .field("files", &self.files)
+            .field("format", &self.format)
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
     }
 }
 

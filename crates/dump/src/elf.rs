@@ -1,11 +1,13 @@
 //! ELF64 vmcores: copies of `/proc/vmcore`, `makedumpfile -E`, QEMU's `dump-guest-memory`.
 
-use crate::cache::CachedSource;
 use crate::field::{u16_at, u32_at, u64_at};
 use crate::format::Machine;
 use crate::source::{Source, read_up_to};
-use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavailable};
 use std::sync::Arc;
+
+mod memory;
+
+pub(crate) use memory::ElfMemory;
 
 pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 pub(crate) const HEADER_SIZE: usize = 64;
@@ -48,6 +50,13 @@ struct Segment {
     start: u64,
     end: u64,
     offset: u64,
+}
+
+impl Segment {
+    /// Where in the file the byte at `address` is.
+    fn offset_of(&self, address: u64) -> u64 {
+        self.offset.saturating_add(address.saturating_sub(self.start))
+    }
 }
 
 impl ElfCore {
@@ -136,12 +145,7 @@ impl ElfCore {
         page_size: u64,
         cache_bytes: usize,
     ) -> ElfMemory {
-        ElfMemory {
-            source: CachedSource::new(source, cache_bytes),
-            present: self.present,
-            excluded: self.excluded,
-            page_size,
-        }
+        ElfMemory::new(source, self.present, self.excluded, page_size, cache_bytes)
     }
 }
 
@@ -158,87 +162,4 @@ fn disjoint(mut segments: Vec<Segment>) -> Vec<Segment> {
         segment.start < segment.end
     });
     segments
-}
-
-/// The physical memory of an ELF core.
-pub(crate) struct ElfMemory {
-    source: CachedSource,
-    present: Vec<Segment>,
-    excluded: Vec<Segment>,
-    page_size: u64,
-}
-
-impl ElfMemory {
-    fn find(segments: &[Segment], address: u64) -> Option<&Segment> {
-        let after = segments.partition_point(|segment| segment.start <= address);
-        segments.get(after.checked_sub(1)?).filter(|segment| address < segment.end)
-    }
-
-    fn locate(&self, address: u64) -> Result<&Segment, Unavailable> {
-        match Self::find(&self.present, address) {
-            Some(segment) => Ok(segment),
-            None if Self::find(&self.excluded, address).is_some() => Err(Unavailable::Excluded),
-            None => Err(Unavailable::Unmapped),
-        }
-    }
-
-    /// Bytes that the dump speaks of, and those of them that it holds.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        let sum = |ranges: &mut dyn Iterator<Item = (u64, u64)>| {
-            ranges.fold(0u64, |sum, (start, end)| sum.saturating_add(end - start))
-        };
-        (
-            sum(&mut self.ranges().iter().map(|range| (range.start.0, range.end.0))),
-            sum(&mut self.present.iter().map(|segment| (segment.start, segment.end))),
-        )
-    }
-}
-
-impl PhysicalMemory for ElfMemory {
-    fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            let Some(at) = address.0.checked_add(filled as u64) else {
-                return Err(ReadError::new(PhysAddr(u64::MAX), Unavailable::Unmapped));
-            };
-            let segment = self.locate(at).map_err(|why| ReadError::new(PhysAddr(at), why))?;
-            let len =
-                usize::try_from(segment.end - at).unwrap_or(usize::MAX).min(buf.len() - filled);
-            let offset = segment.offset.saturating_add(at - segment.start);
-            self.source.read(offset, &mut buf[filled..filled + len]).map_err(|short| {
-                ReadError::new(PhysAddr(at.saturating_add(short.filled as u64)), short.why)
-            })?;
-            filled += len;
-        }
-        Ok(())
-    }
-
-    fn page_size(&self) -> u64 {
-        self.page_size
-    }
-
-    fn probe(&self, address: PhysAddr) -> Result<(), ReadError> {
-        let error = |why| ReadError::new(address, why);
-        let segment = self.locate(address.0).map_err(error)?;
-        let offset = segment.offset.saturating_add(address.0 - segment.start);
-        if offset < self.source.len() { Ok(()) } else { Err(error(Unavailable::Truncated)) }
-    }
-
-    fn ranges(&self) -> Vec<PhysicalRange> {
-        let mut all: Vec<Segment> = self.present.iter().chain(&self.excluded).copied().collect();
-        all.sort_by_key(|segment| segment.start);
-        let mut ranges: Vec<PhysicalRange> = Vec::new();
-        for segment in all {
-            match ranges.last_mut() {
-                Some(last) if segment.start <= last.end.0 => {
-                    last.end.0 = last.end.0.max(segment.end);
-                }
-                _ => ranges.push(PhysicalRange {
-                    start: PhysAddr(segment.start),
-                    end: PhysAddr(segment.end),
-                }),
-            }
-        }
-        ranges
-    }
 }

@@ -23,7 +23,7 @@ pub struct Note<'a> {
     pub desc: &'a [u8],
 }
 
-/// The notes of a PT_NOTE area, in order. Ends at the first that does not fit its area.
+/// The notes of PT_NOTE areas, in order. Ends at the first that does not fit.
 #[derive(Clone, Debug)]
 pub struct Notes<'a> {
     rest: &'a [u8],
@@ -40,14 +40,14 @@ impl<'a> Iterator for Notes<'a> {
     type Item = Note<'a>;
 
     fn next(&mut self) -> Option<Note<'a>> {
+        // The kernel ends a CPU's notes with a header of zeroes (kernel/vmcore_info.c: final_note).
+        // /proc/vmcore leaves those out, but where notes come in several areas more may follow.
+        let (words, _) = self.rest.as_chunks::<4>();
+        let zeroes = words.iter().take_while(|word| **word == [0; 4]).count();
+        self.rest = self.rest.get(zeroes * 4..)?;
         let name_len = u32_at(self.rest, 0)? as usize;
         let desc_len = u32_at(self.rest, 4)? as usize;
         let kind = u32_at(self.rest, 8)?;
-        // The kernel ends a CPU's note buffer with a header of zeroes
-        // (kernel/crash_core.c: final_note), and /proc/vmcore leaves those between areas out.
-        if name_len == 0 && desc_len == 0 && kind == 0 {
-            return None;
-        }
         let name_end = 12usize.checked_add(name_len)?;
         let desc_start = name_end.checked_next_multiple_of(4)?;
         let desc_end = desc_start.checked_add(desc_len)?;
@@ -177,4 +177,45 @@ pub(crate) fn qemu_cpus(notes: Notes<'_>) -> Vec<QemuCpu> {
 /// The text of the VMCOREINFO note.
 pub(crate) fn vmcoreinfo_text(notes: Notes<'_>) -> Option<&[u8]> {
     notes.filter(|note| note.name == b"VMCOREINFO").map(|note| note.desc).next()
+}
+
+/// Whether the notes are those of a process that dumped core: the kernel's own ELF writer
+/// (fs/binfmt_elf.c) says what files were mapped and which signal killed it.
+pub(crate) fn are_of_a_process(notes: Notes<'_>) -> bool {
+    const NT_AUXV: u32 = 6;
+    const NT_SIGINFO: u32 = 0x5349_4749;
+    const NT_FILE: u32 = 0x4649_4c45;
+    let mut process = false;
+    for note in notes {
+        match (note.name, note.kind) {
+            (b"VMCOREINFO" | b"QEMU", _) => return false,
+            (b"CORE", NT_AUXV | NT_SIGINFO | NT_FILE) => process = true,
+            _ => {}
+        }
+    }
+    process
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mortis_dump_synthetic::{final_note, note};
+
+    #[test]
+    fn notes_go_on_behind_the_end_of_an_area() {
+        let bytes =
+            [note("CORE", 1, b"abc"), final_note(), note("X", 7, b""), vec![0; 64]].concat();
+        let notes: Vec<_> =
+            Notes::new(&bytes).map(|note| (note.name, note.kind, note.desc)).collect();
+        assert_eq!(notes, [(&b"CORE"[..], 1, &b"abc"[..]), (b"X", 7, b"")]);
+    }
+
+    #[test]
+    fn a_note_that_does_not_fit_ends_them() {
+        let mut bytes = [note("CORE", 1, b"abc"), note("LONG", 2, &[1; 100])].concat();
+        bytes.truncate(bytes.len() - 40);
+        assert_eq!(Notes::new(&bytes).count(), 1);
+        assert_eq!(Notes::new(&[0xff; 64]).count(), 0);
+        assert_eq!(Notes::new(&[1, 0, 0]).count(), 0);
+    }
 }

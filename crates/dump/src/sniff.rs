@@ -102,6 +102,8 @@ foreign! {
     Elf32Core = "an ELF32 core; only 64-bit machines are supported",
     /// Another 32-bit ELF file.
     Elf32 = "a 32-bit ELF file; only 64-bit machines are supported",
+    /// What the kernel writes for a process that crashed.
+    UserCore = "a core dump of a user process, not of a kernel",
     /// ELF of a big-endian machine.
     ElfBigEndian = "a big-endian ELF file, not supported yet",
     /// ELF of no usual type.

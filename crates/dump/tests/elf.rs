@@ -104,6 +104,30 @@ fn bytes_in_any_segment_win_over_another_segments_hole() {
 }
 
 #[test]
+fn segments_that_start_and_end_within_pages() {
+    let whole = pattern(9, 0x5000);
+    let writer = ElfWriter {
+        loads: vec![
+            full(0x1234, whole[..0x900].to_vec()),
+            full(0x1b34, whole[0x900..0x3001].to_vec()),
+            full(0x4235, whole[0x3001..].to_vec()),
+        ],
+        ..ElfWriter::default()
+    };
+    let dump = open(writer.write());
+    for _ in 0..2 {
+        for (start, len) in [(0, 0x5000), (0x8f0, 0x20), (0x900, 1), (0x2ff0, 0x30), (0x4fff, 1)] {
+            assert_eq!(
+                read(&dump, 0x1234 + start as u64, len),
+                Ok(whole[start..start + len].to_vec())
+            );
+        }
+        assert_eq!(read(&dump, 0x1230, 8), Err((0x1230, Unavailable::Unmapped)));
+        assert_eq!(read(&dump, 0x6230, 8), Err((0x6234, Unavailable::Unmapped)));
+    }
+}
+
+#[test]
 fn a_vmcore_cut_short_is_truncated_at_the_exact_byte() {
     let writer = vmcore();
     let mut file = writer.write();
@@ -175,6 +199,14 @@ fn cores_without_memory_and_other_machines() {
     let empty =
         Dump::from_source(Arc::new(ElfWriter::default().write()), "empty", OpenOptions::default());
     assert!(matches!(empty, Err(OpenError::NoMemory { .. })));
+    let notes = note("CORE", 0x4649_4c45, b"files");
+    let loads = vec![full(0, pattern(1, 4096))];
+    let process = ElfWriter { notes, loads, ..ElfWriter::default() }.write();
+    let error = Dump::from_source(Arc::new(process), "core", OpenOptions::default());
+    assert_eq!(
+        error.expect_err("it is no kernel").to_string(),
+        "core: this is a core dump of a user process, not of a kernel"
+    );
     let loads = vec![full(0x8000_0000, pattern(1, 4096))];
     let notes = note("VMCOREINFO", 0, b"PAGESIZE=65536\n");
     let dump = open(ElfWriter { machine: 183, notes, loads, ..ElfWriter::default() }.write());

@@ -49,7 +49,7 @@ fn what_is_not_read_is_named() {
     for (bytes, foreign) in cases {
         assert_eq!(kind(bytes), FileKind::Foreign(foreign));
         let error = Dump::from_source(Arc::new(bytes.to_vec()), "file", OpenOptions::default());
-        let error = error.map(|_| ()).expect_err("it is no dump").to_string();
+        let error = error.expect_err("it is no dump").to_string();
         assert_eq!(error, format!("file: this is {foreign}"));
     }
     let mut image = vec![0x4d; 0x300];
@@ -61,6 +61,6 @@ fn what_is_not_read_is_named() {
 #[test]
 fn folders_and_missing_files_are_the_systems_errors() {
     assert!(sniff("/".as_ref()).is_err());
-    let error = Dump::open("/nonexistent/vmcore").map(|_| ()).expect_err("there is no such file");
+    let error = Dump::open("/nonexistent/vmcore").expect_err("there is no such file");
     assert!(error.to_string().starts_with("/nonexistent/vmcore: "), "{error}");
 }
