@@ -60,7 +60,7 @@ pub enum Value {
     Text(Vec<u8>),
     /// An array.
     Array {
-        /// Its elements, equal ones in a row as one.
+        /// Its elements, long rows of equal ones as one.
         elements: Vec<Repeated>,
         /// How many elements more there are.
         omitted: u64,
@@ -114,7 +114,7 @@ pub struct PointedString {
 pub struct Repeated {
     /// One of them.
     pub value: Value,
-    /// How many.
+    /// How many; more than [`ValueLimits::repeats`] where not 1.
     pub times: u64,
 }
 

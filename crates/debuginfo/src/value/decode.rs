@@ -217,10 +217,11 @@ impl Decoder<'_> {
             while next < there && self.object.alike(at, start + next * size, size) {
                 next += 1;
             }
-            // A short row of equal elements is shown one by one, and may be cut.
             let mut times = next - index;
             if times <= self.limits.repeats {
-                times = times.min(self.limits.elements - shown);
+                // A short row is shown one by one: it may be cut, and a flexible array is shown
+                // by its address, which is another in each.
+                times = 1;
             }
             let place = Place { bit_offset: at.saturating_mul(8), bit_size: None };
             elements.push(Repeated { value: self.value(element, place, depth + 1), times });

@@ -210,6 +210,42 @@ fn arrays_of_structures() {
 }
 
 #[test]
+fn elements_that_are_alike_have_addresses_of_their_own() {
+    let types = TypeSet::new();
+    let int = parse_type(&types, "int").unwrap();
+    let flexible = parse_type(&types, "int []").unwrap();
+    let ends = compound(
+        &types,
+        CompoundKind::Struct,
+        8,
+        vec![member("a", int, 0), member("tail", flexible, 8)],
+    );
+    let two = types.intern(Type::Array { element: ends, count: Some(2) });
+    let object = ObjectBytes::new(VirtAddr(0x4680), words(&[0; 4]));
+    let text = show_at(&types, two, &object, Radix::Decimal);
+    assert!(text.contains("tail = 0x4688") && text.contains("tail = 0x4690"), "{text}");
+}
+
+#[test]
+fn answers_say_the_type_of_a_pointer() {
+    let types = TypeSet::new();
+    let answer = |ty: &str| {
+        let ty = parse_type(&types, ty).unwrap();
+        let object = ObjectBytes::new(VirtAddr(0), vec![0; 8]);
+        decode_value(&types, ty, &object, &NoContext, &ValueLimits::default()).answer(
+            &types,
+            ty,
+            &TextOptions::default(),
+        )
+    };
+    assert_eq!(answer("int *"), "(int *) 0x0");
+    assert_eq!(answer("void (*)(int)"), "(void (*)(int)) 0x0");
+    assert_eq!(answer("const char *"), "0x0");
+    assert_eq!(answer("unsigned char *"), "(unsigned char *) 0x0");
+    assert_eq!(answer("long"), "0");
+}
+
+#[test]
 fn enumerations_and_flags() {
     let types = TypeSet::new();
     let show = |variants: &[(&str, i64)], value: u32| {

@@ -2,6 +2,7 @@
 
 use super::string::{quote_character, quote_string};
 use super::{EnumMeaning, PointedString, Value, ValueLimits};
+use crate::types::{Type, TypeId, TypeSource, strip, strip_qualifiers, type_name};
 use mortis_memory::Unavailable;
 
 /// How numbers are shown.
@@ -40,6 +41,23 @@ impl Value {
         let mut text = String::new();
         write(&mut text, self, options.level, options);
         text
+    }
+
+    /// The value as the answer to `print`: a pointer says its type, unless it is to `char`:
+    /// `(struct mm_struct *) 0x0`.
+    pub fn answer(&self, source: &dyn TypeSource, ty: TypeId, options: &TextOptions) -> String {
+        let text = self.text(options);
+        let is_string = |target| {
+            let target = strip_qualifiers(source, target).map(|(_, target)| target);
+            matches!(target.as_deref(), Ok(Type::Int { name, .. }) if **name == *"char")
+        };
+        match (strip(source, ty).as_ref().map(|(_, ty)| &**ty), source.get(ty).as_deref()) {
+            (Ok(Type::Pointer { .. }), Ok(Type::Pointer { target, .. })) if is_string(*target) => {
+                text
+            }
+            (Ok(Type::Pointer { .. }), _) => format!("({}) {text}", type_name(source, ty)),
+            _ => text,
+        }
     }
 }
 
@@ -89,15 +107,12 @@ fn write(text: &mut String, value: &Value, level: usize, options: &TextOptions) 
             text.push('{');
             let mut first = true;
             for element in elements {
-                let repeated = element.times > options.repeats;
-                for _ in 0..if repeated { 1 } else { element.times } {
-                    if !first {
-                        text.push_str(", ");
-                    }
-                    first = false;
-                    write(text, &element.value, level + 1, options);
+                if !first {
+                    text.push_str(", ");
                 }
-                if repeated {
+                first = false;
+                write(text, &element.value, level + 1, options);
+                if element.times > 1 {
                     text.push_str(&format!(" <repeats {} times>", element.times));
                 }
             }
