@@ -94,7 +94,7 @@ enum SlabFlag {
 }
 
 impl SlabFlag {
-    /// The bit in this kernel. Since cc61eb85140a (6.9) an enumeration numbers the bits anew.
+    /// The bit in this kernel. Since 6.9 an enumeration numbers the bits anew.
     fn mask(self, kernel: &Kernel) -> u64 {
         let (name, older) = match self {
             SlabFlag::RedZone => ("_SLAB_RED_ZONE", 0x400),

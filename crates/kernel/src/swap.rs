@@ -10,7 +10,7 @@ layout! {
     pub struct SwapInfo = "swap_info_struct" {
         flags: "flags",
         pages: "pages",
-        /// An atomic since b228386cf37c (6.14), plain before.
+        /// An atomic with flags in it since 6.14, plain before.
         inuse_pages: "inuse_pages.counter" | "inuse_pages",
         prio: "prio",
         swap_file: "swap_file",

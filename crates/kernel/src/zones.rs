@@ -27,7 +27,7 @@ layout! {
         present_pages: "present_pages",
         /// An atomic since 9705bea5f833 (5.0), plain before.
         managed_pages: "managed_pages.counter" | "managed_pages",
-        /// `_watermark` since a9214443c297 (5.0).
+        /// `_watermark` since 1c30844d2dfe (5.0), which made `watermark` the name of a macro.
         watermark_min: "_watermark[0]" | "watermark[0]",
         watermark_low: "_watermark[1]" | "watermark[1]",
         watermark_high: "_watermark[2]" | "watermark[2]",

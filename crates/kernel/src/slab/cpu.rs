@@ -90,14 +90,15 @@ pub enum CpuSlabs {
 
 impl CpuSlabs {
     /// Free objects that the slabs' own counters take for in use, and those of the CPU's slabs.
+    /// What was freed by `kfree_rcu()` is in use until no reader can see it any more.
     pub fn free(&self) -> u64 {
         match self {
             CpuSlabs::Slabs { current, free, partial, .. } => {
                 let slabs = current.iter().chain(partial.iter().flatten());
                 free.len() as u64 + slabs.map(Slab::free).sum::<u64>()
             }
-            CpuSlabs::Sheaves { main, spare, rcu_free, .. } => {
-                [main, spare, rcu_free].into_iter().flatten().map(|sheaf| sheaf.size).sum()
+            CpuSlabs::Sheaves { main, spare, .. } => {
+                [main, spare].into_iter().flatten().map(|sheaf| sheaf.size).sum()
             }
         }
     }

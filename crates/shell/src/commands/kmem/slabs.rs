@@ -194,19 +194,24 @@ impl Problems {
         self.0.push((name, error.clone()));
     }
 
+    fn message(&self) -> Option<String> {
+        let (name, error) = self.0.first()?;
+        let mut message = format!("{name}: cannot gather relevant slab data: {error}");
+        if let [_, others @ ..] = self.0.as_slice()
+            && !others.is_empty()
+        {
+            let names: Vec<&str> = others.iter().take(5).map(|(name, _)| name.as_str()).collect();
+            let rest = if others.len() > names.len() { ", …" } else { "" };
+            message += &format!(" (and {} more: {}{rest})", others.len(), names.join(", "));
+        }
+        Some(message)
+    }
+
     /// Warns, if there were any.
     pub(super) fn warn(self, out: &mut Output) {
-        let Some((name, error)) = self.0.first() else { return };
-        let more = match self.0.len() {
-            1 => String::new(),
-            count => {
-                let names: Vec<&str> =
-                    self.0.iter().skip(1).take(5).map(|(name, _)| name.as_str()).collect();
-                let rest = if count > 6 { ", …" } else { "" };
-                format!(" (and {} more: {}{rest})", count - 1, names.join(", "))
-            }
-        };
-        out.warn(format_args!("{name}: cannot gather relevant slab data: {error}{more}"));
+        if let Some(message) = self.message() {
+            out.warn(message);
+        }
     }
 }
 
@@ -314,4 +319,64 @@ pub(super) fn run(
     }
     problems.warn(out);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> CacheRow {
+        CacheRow {
+            cache: "0xff3aeee4413a6700".to_owned(),
+            name: Known::Value("mortis_lab".to_owned()),
+            object_size: Known::Value(200),
+            allocated: Known::Value(114),
+            total: Known::Value(114),
+            slabs: Known::Value(6),
+            slab_size: Known::Value(4096),
+            free_on_cpus: None,
+        }
+    }
+
+    fn text(row: &impl Render) -> String {
+        let mut text = String::new();
+        row.render(&mut text, Style::default());
+        text
+    }
+
+    #[test]
+    fn rows_are_laid_out_as_crash_does() {
+        assert_eq!(
+            text(&row()),
+            "ff3aeee4413a6700      200        114       114      6     4k  mortis_lab\n"
+        );
+        let ignored = Ignored { cache: "0xff00".into(), name: "pid".into(), ignored: true };
+        assert_eq!(text(&ignored), "ff00 [IGNORED]                                    pid\n");
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_question_mark() {
+        let guessed = CacheRow { allocated: Known::Guessed(90, "at most"), ..row() };
+        assert_eq!(
+            text(&guessed),
+            "ff3aeee4413a6700      200          ?       114      6     4k  mortis_lab\n"
+        );
+        let error = KernelError::Unsupported("damaged".to_owned());
+        assert_eq!(
+            text(&CacheRow::unreadable(VirtAddr(0xff3a_eee4_413a_6700), &error)),
+            "ff3aeee4413a6700        ?          ?         ?      ?     ?k  (unknown)\n"
+        );
+    }
+
+    #[test]
+    fn several_problems_make_one_warning() {
+        let mut problems = Problems::default();
+        for name in ["a", "b", "c"] {
+            let row = CacheRow { name: Known::Value(name.to_owned()), ..row() };
+            problems.add(&row, &KernelError::Unsupported("damaged".to_owned()));
+        }
+        let message = problems.message().expect("there were problems");
+        assert_eq!(message, "a: cannot gather relevant slab data: damaged (and 2 more: b, c)");
+        assert_eq!(Problems::default().message(), None);
+    }
 }

@@ -130,3 +130,51 @@ pub(super) fn run(
         committed: kernel.committed_pages().into(),
     })?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_laid_out_as_crash_does() {
+        let usage = MemoryUsage {
+            page_size: 4096,
+            total_mem: Known::Value(84206),
+            free: Known::Value(62253),
+            used: Known::Value(21953),
+            shared: Some(Known::Value(5350)),
+            buffers: Known::Value(167),
+            cached: Known::Unavailable("excluded"),
+            slab: Known::Value(3843),
+            total_huge: Known::Value(0),
+            huge_free: Known::Value(0),
+            total_swap: Known::Value(2037),
+            swap_used: Known::Value(0),
+            swap_free: Known::Value(2037),
+            commit_limit: Known::Value(44140),
+            committed: Known::Value(16783),
+        };
+        let mut text = String::new();
+        usage.render(&mut text, Style::default());
+        let expected = "                 PAGES        TOTAL      PERCENTAGE
+    TOTAL MEM    84206     328.9 MB         ----
+         FREE    62253     243.2 MB   73% of TOTAL MEM
+         USED    21953      85.8 MB   26% of TOTAL MEM
+       SHARED     5350      20.9 MB    6% of TOTAL MEM
+      BUFFERS      167       668 KB    0% of TOTAL MEM
+       CACHED  <excluded>            ?    ?% of TOTAL MEM
+         SLAB     3843        15 MB    4% of TOTAL MEM
+
+   TOTAL HUGE        0            0         ----
+    HUGE FREE        0            0    0% of TOTAL HUGE
+
+   TOTAL SWAP     2037         8 MB         ----
+    SWAP USED        0            0    0% of TOTAL SWAP
+    SWAP FREE     2037         8 MB  100% of TOTAL SWAP
+
+ COMMIT LIMIT    44140     172.4 MB         ----
+    COMMITTED    16783      65.6 MB   38% of TOTAL LIMIT
+";
+        assert_eq!(text, expected);
+    }
+}
