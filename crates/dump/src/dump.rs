@@ -81,6 +81,8 @@ pub struct Dump {
     size: u64,
     format: Format,
     memory: Memory,
+    /// Stands in front of `memory` where there is one.
+    view: Option<Arc<dyn PhysicalMemory>>,
     machine: Machine,
     notes: Vec<u8>,
     cpu_registers: Vec<CpuRegisters>,
@@ -177,6 +179,7 @@ impl Dump {
             incomplete: core.incomplete,
             elf_truncated: core.is_truncated(source.len()),
             kdump: None,
+            view: None,
             memory: Memory::Elf(Arc::new(core.into_memory(source, page_size, options.cache_bytes))),
         })
     }
@@ -205,6 +208,7 @@ impl Dump {
             vmcoreinfo,
             incomplete: header.incomplete,
             elf_truncated: false,
+            view: None,
             memory: Memory::Kdump(Arc::new(KdumpMemory::new(source, &header, options.cache_bytes))),
             kdump: Some(KdumpFacts {
                 utsname: header.utsname,
@@ -239,11 +243,34 @@ impl Dump {
         &self.machine
     }
 
+    /// The same dump with its memory seen through `view`, which is given the memory below: memory
+    /// that is decrypted on the way, say, or in which a test loses pages. Headers, notes and page
+    /// counts stay those of the file.
+    #[must_use]
+    pub fn with_view(
+        mut self,
+        view: impl FnOnce(Arc<dyn PhysicalMemory>) -> Arc<dyn PhysicalMemory>,
+    ) -> Self {
+        self.view = Some(view(self.memory()));
+        self
+    }
+
     /// The machine's physical memory, to be shared.
     pub fn memory(&self) -> Arc<dyn PhysicalMemory> {
+        if let Some(view) = &self.view {
+            return Arc::clone(view);
+        }
         match &self.memory {
             Memory::Elf(memory) => Arc::clone(memory) as Arc<dyn PhysicalMemory>,
             Memory::Kdump(memory) => Arc::clone(memory) as Arc<dyn PhysicalMemory>,
+        }
+    }
+
+    fn memory_ref(&self) -> &dyn PhysicalMemory {
+        match (&self.view, &self.memory) {
+            (Some(view), _) => &**view,
+            (None, Memory::Elf(memory)) => &**memory,
+            (None, Memory::Kdump(memory)) => &**memory,
         }
     }
 
@@ -365,30 +392,18 @@ fn registers(machine: &Machine, notes: &[u8]) -> Vec<CpuRegisters> {
 
 impl PhysicalMemory for Dump {
     fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        match &self.memory {
-            Memory::Elf(memory) => memory.read(address, buf),
-            Memory::Kdump(memory) => memory.read(address, buf),
-        }
+        self.memory_ref().read(address, buf)
     }
 
     fn page_size(&self) -> u64 {
-        match &self.memory {
-            Memory::Elf(memory) => memory.page_size(),
-            Memory::Kdump(memory) => memory.page_size(),
-        }
+        self.memory_ref().page_size()
     }
 
     fn probe(&self, address: PhysAddr) -> Result<(), ReadError> {
-        match &self.memory {
-            Memory::Elf(memory) => memory.probe(address),
-            Memory::Kdump(memory) => memory.probe(address),
-        }
+        self.memory_ref().probe(address)
     }
 
     fn ranges(&self) -> Vec<PhysicalRange> {
-        match &self.memory {
-            Memory::Elf(memory) => memory.ranges(),
-            Memory::Kdump(memory) => memory.ranges(),
-        }
+        self.memory_ref().ranges()
     }
 }
