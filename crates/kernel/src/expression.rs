@@ -10,16 +10,18 @@
 //! describe ordinary variables.
 
 mod arithmetic;
+mod decode;
 mod evaluate;
 mod lexer;
 mod parser;
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
+use mortis_debuginfo::symbols::Symbol;
 use mortis_debuginfo::types::{
-    IntEncoding, Namespace, ParseTypeError, Type, TypeId, TypeSet, TypeSource, parse_type,
+    IntEncoding, Namespace, ParseTypeError, Type, TypeId, TypeSet, parse_type,
 };
-use mortis_memory::VirtAddr;
+use mortis_memory::{VirtAddr, VirtualMemory};
 
 pub use arithmetic::Integer;
 
@@ -106,13 +108,24 @@ impl From<mortis_memory::ReadError> for ExpressionError {
 pub struct Evaluator<'k> {
     kernel: &'k Kernel,
     types: &'k TypeSet,
+    memory: &'k dyn VirtualMemory,
 }
 
 impl<'k> Evaluator<'k> {
     /// An evaluator over `kernel`. Where the kernel has no types, numbers and the addresses of
     /// symbols still work.
     pub fn new(kernel: &'k Kernel) -> Self {
-        Self { kernel, types: kernel.type_set() }
+        Self::over(kernel, kernel)
+    }
+
+    /// An evaluator whose pointers and structures are in `memory`, such as a process's.
+    pub fn over(kernel: &'k Kernel, memory: &'k dyn VirtualMemory) -> Self {
+        Self { kernel, types: kernel.type_set(), memory }
+    }
+
+    /// The kernel whose symbols are meant.
+    pub fn kernel(&self) -> &'k Kernel {
+        self.kernel
     }
 
     /// The kernel's types, and those that expressions make.
@@ -181,5 +194,34 @@ impl<'k> Evaluator<'k> {
             parameters: Vec::new(),
             variadic: false,
         }))
+    }
+}
+
+/// The kernel's half of the address space.
+const KERNEL_HALF: u64 = 1 << 63;
+
+impl Kernel {
+    /// The symbol that `address` lies in and how far in, where one reaches to it. Unlike
+    /// [`Kernel::symbol_at`], not the last symbol below an address far behind it, and none for the
+    /// offsets of per-CPU variables.
+    pub fn symbol_within(&self, address: VirtAddr) -> Option<(Symbol, u64)> {
+        if address.0 < KERNEL_HALF {
+            return None;
+        }
+        let (symbol, offset) = self.symbol_at(address)?;
+        (offset == 0 || symbol.size.is_some_and(|size| offset < size)).then_some((symbol, offset))
+    }
+
+    /// Whether `symbol` is a per-CPU variable, of which each CPU has a copy.
+    pub fn is_per_cpu(&self, symbol: &Symbol) -> bool {
+        let edge = |name| self.symbol(name).ok();
+        match (edge("__per_cpu_start"), edge("__per_cpu_end")) {
+            (Some(start), Some(end)) => {
+                symbol.module.is_none()
+                    && !symbol.is_text()
+                    && (start..end).contains(&symbol.address)
+            }
+            _ => false,
+        }
     }
 }

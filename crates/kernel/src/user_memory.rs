@@ -6,7 +6,7 @@ use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::tasks::Task;
-use mortis_memory::{PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr};
+use mortis_memory::{PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory};
 
 layout! {
     /// A process's memory: include/linux/mm_types.h.
@@ -82,5 +82,16 @@ impl<'k> UserMemory<'k> {
             },
             |at, error| error.at(UserAddr(at)),
         )
+    }
+}
+
+/// What the process sees when it is in the kernel: its own memory below, the kernel's above.
+impl VirtualMemory for UserMemory<'_> {
+    fn read(&self, address: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        if address.0 >> 63 == 0 {
+            self.read(UserAddr(address.0), buf)
+        } else {
+            self.kernel.read(address, buf)
+        }
     }
 }

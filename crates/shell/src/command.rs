@@ -72,6 +72,15 @@ impl From<mortis_debuginfo::types::TypeError> for CommandError {
     }
 }
 
+impl From<mortis_kernel::expression::ExpressionError> for CommandError {
+    fn from(error: mortis_kernel::expression::ExpressionError) -> Self {
+        match error {
+            mortis_kernel::expression::ExpressionError::Kernel(error) => error.into(),
+            error => CommandError::Message(error.to_string()),
+        }
+    }
+}
+
 impl CommandError {
     /// A one-line failure.
     pub fn message(message: impl Into<String>) -> Self {

@@ -21,5 +21,6 @@ pub mod run;
 pub mod session;
 pub mod summary;
 pub mod task_header;
+pub mod typed_value;
 
 pub use mortis_kernel::Options as KernelOptions;

@@ -54,6 +54,8 @@ pub struct Session {
     pub settings: Settings,
     /// The flag that Ctrl-C sets.
     pub interrupt: Interrupt,
+    /// How many values `p` has shown: the last one is `$N`.
+    pub printed_values: u64,
     context: Option<Task>,
     /// Tasks that the user says were running, with their CPUs (`set -a`).
     marked_running: Vec<(u32, Task)>,
@@ -76,6 +78,7 @@ impl Session {
             files,
             settings,
             interrupt: Interrupt::default(),
+            printed_values: 0,
             context: None,
             marked_running: Vec::new(),
         }

@@ -3,10 +3,11 @@
 use super::parser::{Expression, Unary};
 use super::{Evaluator, ExpressionError, Integer, Place, Value};
 use crate::globals;
+use mortis_debuginfo::symbols::Symbol;
 use mortis_debuginfo::types::{
     IntEncoding, Type, TypeId, TypeSource, find_member, size_of, strip, type_name,
 };
-use mortis_memory::{VirtAddr, VirtualMemory};
+use mortis_memory::VirtAddr;
 
 impl Evaluator<'_> {
     pub(super) fn value(&self, expression: &Expression) -> Result<Value, ExpressionError> {
@@ -63,12 +64,9 @@ impl Evaluator<'_> {
     fn name(&self, name: &str) -> Result<Value, ExpressionError> {
         let symbol = self.kernel.all_symbols().ok().and_then(|symbols| symbols.symbol(name));
         if let Some(symbol) = symbol {
-            let ty = if symbol.is_text() {
-                Some(self.types.function(name).unwrap_or_else(|| self.code_type()))
-            } else {
-                self.variable_type(name)
-            };
-            let ty = ty.ok_or_else(|| ExpressionError::UntypedSymbol(name.to_owned()))?;
+            let ty = self
+                .symbol_type(&symbol)
+                .ok_or_else(|| ExpressionError::UntypedSymbol(name.to_owned()))?;
             return Ok(Value { ty, place: Place::at(symbol.address) });
         }
         if let Some((ty, value)) = self.types.enumerator(name) {
@@ -88,13 +86,43 @@ impl Evaluator<'_> {
         Ok(Value { ty, place: Place::at(address) })
     }
 
-    /// The type of the global variable `name`, from whoever knows it.
-    pub fn variable_type(&self, name: &str) -> Option<TypeId> {
-        if let Some(ty) = self.types.variable(name) {
-            return Some(ty);
+    /// The type of what `symbol` names: a function's or a variable's.
+    pub fn symbol_type(&self, symbol: &Symbol) -> Option<TypeId> {
+        if symbol.is_text() {
+            Some(self.types.function(&symbol.name).unwrap_or_else(|| self.code_type()))
+        } else {
+            self.variable_type(&symbol.name)
         }
+    }
+
+    /// The type of the global variable `name`: from BTF, which knows per-CPU variables, from the
+    /// vmlinux's DWARF, which knows all, or as the table of well-known ones declares it.
+    pub fn variable_type(&self, name: &str) -> Option<TypeId> {
+        self.types
+            .variable(name)
+            .or_else(|| self.dwarf_variable_type(name))
+            .or_else(|| self.declared_variable_type(name))
+    }
+
+    /// A type of DWARF, as the same type of the types that everything else is of.
+    fn dwarf_variable_type(&self, name: &str) -> Option<TypeId> {
+        let dwarf = self.kernel.vmlinux()?.types().ok()?;
+        let found = dwarf.variable(name)?;
+        let spelled = type_name(&*dwarf, found);
+        if !spelled.contains("{...}") {
+            return self.parse_type(&spelled).ok();
+        }
+        // A structure without a tag cannot be looked up anywhere else.
+        if !self.types.origins().iter().any(|origin| origin == dwarf.origin()) {
+            self.types.add(dwarf);
+        }
+        self.types.variable(name)
+    }
+
+    fn declared_variable_type(&self, name: &str) -> Option<TypeId> {
         let declared = globals::declared_type(name)?;
-        let Some(element) = declared.strip_suffix("[]") else {
+        let Some(element) = declared.strip_suffix("[]").filter(|element| *element != "const char ")
+        else {
             return self.parse_type(declared).ok();
         };
         let element = self.parse_type(element).ok()?;
@@ -226,6 +254,9 @@ impl Evaluator<'_> {
         left: &Value,
         right: &Value,
     ) -> Result<Value, ExpressionError> {
+        if operator == "@" {
+            return self.array_of(left, right);
+        }
         let (a, b) = (self.load(left)?, self.load(right)?);
         let (target_a, target_b) = (self.pointer_target(left)?, self.pointer_target(right)?);
         let scaled = |integer: Integer, target| -> Result<u64, ExpressionError> {
@@ -247,6 +278,16 @@ impl Evaluator<'_> {
             }
             _ => Ok(self.integer(a.binary(operator, b)?)),
         }
+    }
+
+    /// gdb's `*first@count`: an array that begins with a value in memory.
+    fn array_of(&self, first: &Value, count: &Value) -> Result<Value, ExpressionError> {
+        let Place::Memory { bit_offset: 0, bit_size: None, .. } = first.place else {
+            return Err(self.operands("@", first));
+        };
+        let count = Some(self.load(count)?.bits);
+        let ty = self.types.intern(Type::Array { element: first.ty, count });
+        Ok(Value { ty, place: first.place })
     }
 
     /// What a pointer or array points to; `None` for other types.
@@ -282,7 +323,7 @@ impl Evaluator<'_> {
                 let width = bit_size.map_or(size.min(8) * 8, u64::from).clamp(1, 64);
                 let len = ((u64::from(bit_offset) + width).div_ceil(8) as usize).min(16);
                 let mut bytes = [0; 16];
-                self.kernel.read(address, &mut bytes[..len])?;
+                self.memory.read(address, &mut bytes[..len])?;
                 let bits = (u128::from_le_bytes(bytes) >> bit_offset) as u64;
                 let shift = 64 - width as u32;
                 let bits = if signed {

@@ -23,7 +23,7 @@ pub(super) enum TokenKind {
 /// Longest first, so that `->` is not `-`.
 const SYMBOLS: &[&str] = &[
     "->", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "(", ")", "[", "]", ".", "+", "-", "*",
-    "/", "%", "&", "|", "^", "~", "!", "<", ">",
+    "/", "%", "&", "|", "^", "~", "!", "<", ">", "@",
 ];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
@@ -180,6 +180,6 @@ mod tests {
     fn operators_are_taken_longest_first() {
         assert_eq!(kinds("a->b>>1")[1], TokenKind::Symbol("->"));
         assert_eq!(kinds("a->b>>1")[3], TokenKind::Symbol(">>"));
-        assert!(tokens("a @ b").is_err());
+        assert!(tokens("a # b").is_err());
     }
 }
