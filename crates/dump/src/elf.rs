@@ -3,6 +3,7 @@
 use crate::field::{u16_at, u32_at, u64_at};
 use crate::format::Machine;
 use crate::source::{Source, read_up_to};
+use mortis_memory::Unavailable;
 use std::sync::Arc;
 
 mod memory;
@@ -16,6 +17,7 @@ pub(crate) const ELFDATA2LSB: u8 = 1;
 pub(crate) const ET_CORE: u16 = 4;
 
 const PROGRAM_HEADER_SIZE: u64 = 56;
+const PT_NULL: u32 = 0;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 /// `e_phnum` when there are too many to fit: the number is in section header 0's `sh_info`.
@@ -36,12 +38,20 @@ pub(crate) struct ElfCore {
     pub(crate) machine: Machine,
     pub(crate) incomplete: bool,
     pub(crate) notes: Vec<u8>,
-    /// Bytes of the file, disjoint and ascending.
-    present: Vec<Segment>,
-    /// Left out on purpose, disjoint and ascending; may overlap `present`, which goes first.
-    excluded: Vec<Segment>,
+    segments: Segments,
     /// Where the last segment that the headers announce ends in the file.
     announced_end: u64,
+}
+
+/// All that the program headers say of memory. Each list is disjoint and ascending.
+struct Segments {
+    present: Vec<Segment>,
+    /// Left out on purpose; may overlap `present`, which goes first.
+    excluded: Vec<Segment>,
+    /// What an address in neither is. makedumpfile writes a segment's header when it starts the
+    /// segment: in an incomplete dump the headers of the rest stay zero, and nobody knows which
+    /// memory they would have been.
+    elsewhere: Unavailable,
 }
 
 /// Physical memory from `start` to `end`, and where it is in the file.
@@ -85,16 +95,19 @@ impl ElfCore {
             machine,
             incomplete: u32_at(&header, 48)? & INCOMPLETE != 0,
             notes: Vec::new(),
-            present: Vec::new(),
-            excluded: Vec::new(),
+            segments: Segments {
+                present: Vec::new(),
+                excluded: Vec::new(),
+                elsewhere: Unavailable::Unmapped,
+            },
             announced_end: 0,
         };
         let headers = read_up_to(source, table, count.checked_mul(entry_size)?);
         for header in headers.chunks_exact(entry_size as usize) {
             core.program_header(source, header)?;
         }
-        core.present = disjoint(core.present);
-        core.excluded = disjoint(core.excluded);
+        disjoint(&mut core.segments.present);
+        disjoint(&mut core.segments.excluded);
         Some(core)
     }
 
@@ -114,24 +127,25 @@ impl ElfCore {
                 let end = address.saturating_add(file_size).min(MAX_ADDRESS);
                 if file_size > 0 {
                     self.announced_end = self.announced_end.max(offset.saturating_add(file_size));
-                    self.present.push(Segment { start: address, end, offset });
+                    self.segments.present.push(Segment { start: address, end, offset });
                 }
                 let memory_end = address.saturating_add(memory_size).min(MAX_ADDRESS);
                 if memory_end > end {
-                    self.excluded.push(Segment { start: end, end: memory_end, offset: 0 });
+                    self.segments.excluded.push(Segment { start: end, end: memory_end, offset: 0 });
                 }
             }
+            PT_NULL if self.incomplete => self.segments.elsewhere = Unavailable::Truncated,
             _ => {}
         }
         Some(())
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
-        !self.excluded.is_empty()
+        !self.segments.excluded.is_empty()
     }
 
     pub(crate) fn has_memory(&self) -> bool {
-        !self.present.is_empty() || !self.excluded.is_empty()
+        !self.segments.present.is_empty() || !self.segments.excluded.is_empty()
     }
 
     /// Whether the file ends before what its headers announce.
@@ -145,13 +159,13 @@ impl ElfCore {
         page_size: u64,
         cache_bytes: usize,
     ) -> ElfMemory {
-        ElfMemory::new(source, self.present, self.excluded, page_size, cache_bytes)
+        ElfMemory::new(source, self.segments, page_size, cache_bytes)
     }
 }
 
 /// Sorts segments and cuts from each what an earlier one covers. `/proc/vmcore` has the kernel's
 /// own image twice, at its text mapping and in the direct map; the bytes are the same.
-fn disjoint(mut segments: Vec<Segment>) -> Vec<Segment> {
+fn disjoint(segments: &mut Vec<Segment>) {
     segments.sort_by_key(|segment| (segment.start, segment.end));
     let mut covered = 0;
     segments.retain_mut(|segment| {
@@ -161,5 +175,4 @@ fn disjoint(mut segments: Vec<Segment>) -> Vec<Segment> {
         covered = covered.max(segment.end);
         segment.start < segment.end
     });
-    segments
 }

@@ -145,6 +145,20 @@ fn a_vmcore_cut_short_is_truncated_at_the_exact_byte() {
 }
 
 #[test]
+fn segments_that_were_never_written_are_lost_memory() {
+    let why = |flags, lost| {
+        let dump = open(ElfWriter { flags, lost, ..vmcore() }.write());
+        assert_eq!(read(&dump, 0x20_0100, 0x100), Ok(pattern(2, 0x5000)[0x100..0x200].to_vec()));
+        assert_eq!(read(&dump, 0x100_3000, 8), Err((0x100_3000, Unavailable::Excluded)));
+        read(&dump, 0x4000_0000, 8)
+    };
+    assert_eq!(why(0, 0), Err((0x4000_0000, Unavailable::Unmapped)));
+    assert_eq!(why(1, 0), Err((0x4000_0000, Unavailable::Unmapped)));
+    assert_eq!(why(0, 3), Err((0x4000_0000, Unavailable::Unmapped)));
+    assert_eq!(why(1, 3), Err((0x4000_0000, Unavailable::Truncated)));
+}
+
+#[test]
 fn notes_give_registers_and_vmcoreinfo() {
     let dump = open(ElfWriter { flags: 1, ..vmcore() }.write());
     assert!(dump.is_incomplete());

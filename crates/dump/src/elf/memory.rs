@@ -1,6 +1,6 @@
 //! Pages of an ELF core.
 
-use super::Segment;
+use super::{Segment, Segments};
 use crate::cache::BlockCache;
 use crate::source::{ShortRead, Source, read_exact};
 use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavailable};
@@ -22,22 +22,19 @@ thread_local! {
 pub(crate) struct ElfMemory {
     source: Arc<dyn Source>,
     pages: BlockCache,
-    present: Vec<Segment>,
-    excluded: Vec<Segment>,
+    segments: Segments,
     page_size: u64,
 }
 
 impl ElfMemory {
-    /// Both lists have to be ascending and disjoint.
     pub(super) fn new(
         source: Arc<dyn Source>,
-        present: Vec<Segment>,
-        excluded: Vec<Segment>,
+        segments: Segments,
         page_size: u64,
         cache_bytes: usize,
     ) -> Self {
         let pages = BlockCache::new(cache_bytes, PAGE as usize);
-        Self { source, pages, present, excluded, page_size }
+        Self { source, pages, segments, page_size }
     }
 
     fn find(segments: &[Segment], address: u64) -> Option<&Segment> {
@@ -46,10 +43,11 @@ impl ElfMemory {
     }
 
     fn locate(&self, address: u64) -> Result<&Segment, Unavailable> {
-        match Self::find(&self.present, address) {
+        let Segments { present, excluded, elsewhere } = &self.segments;
+        match Self::find(present, address) {
             Some(segment) => Ok(segment),
-            None if Self::find(&self.excluded, address).is_some() => Err(Unavailable::Excluded),
-            None => Err(Unavailable::Unmapped),
+            None if Self::find(excluded, address).is_some() => Err(Unavailable::Excluded),
+            None => Err(*elsewhere),
         }
     }
 
@@ -60,7 +58,7 @@ impl ElfMemory {
         };
         (
             sum(&mut self.ranges().iter().map(|range| (range.start.0, range.end.0))),
-            sum(&mut self.present.iter().map(|segment| (segment.start, segment.end))),
+            sum(&mut self.segments.present.iter().map(|segment| (segment.start, segment.end))),
         )
     }
 
@@ -143,7 +141,8 @@ impl PhysicalMemory for ElfMemory {
     }
 
     fn ranges(&self) -> Vec<PhysicalRange> {
-        let mut all: Vec<Segment> = self.present.iter().chain(&self.excluded).copied().collect();
+        let Segments { present, excluded, .. } = &self.segments;
+        let mut all: Vec<Segment> = present.iter().chain(excluded).copied().collect();
         all.sort_by_key(|segment| segment.start);
         let mut ranges: Vec<PhysicalRange> = Vec::new();
         for segment in all {

@@ -24,6 +24,8 @@ pub struct ElfWriter {
     pub notes: Vec<u8>,
     /// Memory.
     pub loads: Vec<Load>,
+    /// Program headers behind the others that were never written.
+    pub lost: usize,
     /// Whether the number of segments is written in section header 0, as for 65535 and more.
     pub extended_numbering: bool,
 }
@@ -35,6 +37,7 @@ impl Default for ElfWriter {
             flags: 0,
             notes: Vec::new(),
             loads: Vec::new(),
+            lost: 0,
             extended_numbering: false,
         }
     }
@@ -43,7 +46,7 @@ impl Default for ElfWriter {
 impl ElfWriter {
     /// The file.
     pub fn write(&self) -> Vec<u8> {
-        let count = self.loads.len() + 1;
+        let count = self.loads.len() + 1 + self.lost;
         let section_headers = if self.extended_numbering { 64 } else { 0 };
         let mut offset = (64 + 56 * count + section_headers) as u64;
 
@@ -80,6 +83,7 @@ impl ElfWriter {
             file.extend(0u64.to_le_bytes()); // p_align
             offset += len;
         }
+        file.extend(vec![0; 56 * self.lost]);
         if self.extended_numbering {
             let mut section = vec![0; 44];
             section.extend((count as u32).to_le_bytes()); // sh_info
