@@ -23,6 +23,9 @@ pub struct ValueStyle {
     pub elements: u64,
 }
 
+/// crash has gdb show equal elements in a row one by one, however many.
+const REPEATS: u64 = u64::MAX;
+
 impl ValueStyle {
     /// The session's, in hexadecimal or decimal where a command's `-x` or `-d` says so.
     pub fn new(session: &Session, hexadecimal: bool, decimal: bool) -> Self {
@@ -34,12 +37,12 @@ impl ValueStyle {
 
     /// How much is decoded.
     pub fn limits(self) -> ValueLimits {
-        ValueLimits { elements: self.elements, ..ValueLimits::default() }
+        ValueLimits { elements: self.elements, repeats: REPEATS, ..ValueLimits::default() }
     }
 
     /// How it is shown, `level` structs inside what is printed around it.
     pub fn text(self, level: usize) -> TextOptions {
-        TextOptions { radix: self.radix, elements: self.elements, level, ..TextOptions::default() }
+        TextOptions { radix: self.radix, elements: self.elements, repeats: REPEATS, level }
     }
 }
 

@@ -15,6 +15,10 @@ impl Evaluator<'_> {
             Expression::Number { value, unsigned, long } => {
                 Ok(self.integer(literal(*value, *unsigned, *long)))
             }
+            Expression::Character(byte) => {
+                let ty = self.parse_type("char")?;
+                Ok(Value { ty, place: Place::Computed(u64::from(*byte)) })
+            }
             Expression::Name(name) => self.name(name),
             Expression::PerCpu { symbol, cpu } => self.per_cpu(symbol, *cpu),
             Expression::Unary(operator, operand) => self.unary(*operator, operand),
@@ -292,9 +296,11 @@ impl Evaluator<'_> {
 
     /// What a pointer or array points to; `None` for other types.
     fn pointer_target(&self, value: &Value) -> Result<Option<TypeId>, ExpressionError> {
-        Ok(match &*strip(self.types, value.ty)?.1 {
+        let (id, stripped) = strip(self.types, value.ty)?;
+        Ok(match &*stripped {
             Type::Pointer { target, .. } => Some(*target),
             Type::Array { element, .. } => Some(*element),
+            Type::Function(_) => Some(id),
             _ => None,
         })
     }

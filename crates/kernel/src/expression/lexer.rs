@@ -12,6 +12,8 @@ pub(super) struct Token {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TokenKind {
     Number { value: u64, unsigned: bool, long: bool },
+    /// `'a'`.
+    Character(u8),
     Name(String),
     /// `SYMBOL:CPU`.
     PerCpu { symbol: String, cpu: u32 },
@@ -123,19 +125,17 @@ fn character(text: &str) -> Result<(TokenKind, usize), ExpressionError> {
     let (_, first) = chars.next().ok_or_else(invalid)?;
     let value = if first == '\\' {
         match chars.next().ok_or_else(invalid)?.1 {
-            'n' => 10,
-            't' => 9,
-            'r' => 13,
+            'n' => b'\n',
+            't' => b'\t',
+            'r' => b'\r',
             '0' => 0,
-            other => other as u64,
+            other => u8::try_from(other).map_err(|_| invalid())?,
         }
     } else {
-        first as u64
+        u8::try_from(first).map_err(|_| invalid())?
     };
     match chars.next() {
-        Some((at, '\'')) => {
-            Ok((TokenKind::Number { value, unsigned: false, long: false }, at + 1))
-        }
+        Some((at, '\'')) => Ok((TokenKind::Character(value), at + 1)),
         _ => Err(invalid()),
     }
 }
@@ -154,13 +154,9 @@ mod tests {
 
     #[test]
     fn numbers_in_every_spelling() {
-        assert_eq!(kinds("10 0x1F 017 'a' '\\n'")[..5], [
-            plain(10),
-            plain(0x1f),
-            plain(15),
-            plain(97),
-            plain(10)
-        ]);
+        assert_eq!(kinds("10 0x1F 017")[..3], [plain(10), plain(0x1f), plain(15)]);
+        let characters = [TokenKind::Character(b'a'), TokenKind::Character(b'\n')];
+        assert_eq!(kinds("'a' '\\n'")[..2], characters);
         let unsigned_long = |value| TokenKind::Number { value, unsigned: true, long: true };
         assert_eq!(kinds("5ul ")[0], unsigned_long(5));
         assert_eq!(kinds("8100ff00")[0], unsigned_long(0x8100_ff00));

@@ -8,6 +8,7 @@ use mortis_debuginfo::types::TypeId;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expression {
     Number { value: u64, unsigned: bool, long: bool },
+    Character(u8),
     Name(String),
     PerCpu { symbol: String, cpu: u32 },
     Unary(Unary, Box<Expression>),
@@ -195,6 +196,7 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Number { value, unsigned, long } => {
                 Expression::Number { value: *value, unsigned: *unsigned, long: *long }
             }
+            TokenKind::Character(byte) => Expression::Character(*byte),
             TokenKind::Name(name) => Expression::Name(name.clone()),
             TokenKind::PerCpu { symbol, cpu } => {
                 Expression::PerCpu { symbol: symbol.clone(), cpu: *cpu }
