@@ -13,6 +13,7 @@ mod decode;
 mod format;
 mod index;
 
+use crate::name_slots::hash;
 use crate::region::Region;
 use crate::types::{Namespace, Type, TypeError, TypeId, TypeSource};
 use format::{Header, Kind, Record};
@@ -179,11 +180,9 @@ impl Btf {
     }
 
     fn lookup_own(&self, namespace: Namespace, name: &str) -> Option<(u32, bool)> {
-        let candidates = self.types.get_or_build(self, |record| {
-            record.kind.namespace(record.flag).is_some() && record.name != 0
-        });
+        let has_space = |record: &Record<'_>| record.kind.namespace(record.flag).is_some();
         let mut declared = None;
-        for id in candidates.find(name) {
+        for id in self.types.find(self, has_space, name) {
             let Some((btf, record)) = self.record(id) else { continue };
             if record.kind.namespace(record.flag) != Some(namespace)
                 || btf.string(record.name) != name
@@ -199,8 +198,7 @@ impl Btf {
     }
 
     fn lookup_kind(&self, index: &NameIndex, kind: Kind, name: &str) -> Option<u32> {
-        let candidates = index.get_or_build(self, |record| record.kind == kind && record.name != 0);
-        candidates.find(name).find(|&id| {
+        index.find(self, |record| record.kind == kind, name).find(|&id| {
             self.record(id).is_some_and(|(btf, record)| btf.string(record.name) == name)
         })
     }
@@ -268,7 +266,7 @@ impl TypeSource for Btf {
 
     fn enumerator(&self, name: &str) -> Option<(TypeId, i64)> {
         let index = self.enumerators.get_or_init(|| self.index_enumerators());
-        let own = index.get(&index::hash(name)).and_then(|candidates| {
+        let own = index.get(&hash(name.as_bytes())).and_then(|candidates| {
             candidates.iter().find_map(|&(id, position)| {
                 let (btf, record) = self.record(id)?;
                 let signed = btf.enum_is_signed(&record);

@@ -22,13 +22,12 @@ mod tables;
 
 pub use tables::{KallsymsError, KallsymsTables};
 
+use crate::name_slots::{NameSlots, hash};
 use crate::symbols::{Symbol, preferred_alias};
 use addresses::Addresses;
 use mortis_memory::{VirtAddr, VirtualMemory};
 use names::{NameBuffer, Names};
 use rayon::prelude::*;
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
 use std::sync::OnceLock;
 
 /// More symbols than any kernel has; the largest distribution kernels have 300,000.
@@ -49,8 +48,7 @@ pub struct Kallsyms {
     order: Option<Vec<u32>>,
     /// Symbols below this are per-CPU offsets and other numbers, not addresses.
     floor: u64,
-    /// Open addressing by the hash of the name: index + 1, or 0.
-    by_name: OnceLock<Box<[u32]>>,
+    by_name: OnceLock<NameSlots>,
 }
 
 impl Kallsyms {
@@ -158,7 +156,7 @@ impl Kallsyms {
             + self.addresses.capacity() * 8
             + (self.positions.capacity() + self.gaps.capacity()) * 4
             + self.order.as_ref().map_or(0, |order| order.capacity() * 4)
-            + self.by_name.get().map_or(0, |slots| slots.len() * 4)
+            + self.by_name.get().map_or(0, NameSlots::memory_usage)
     }
 
     /// The symbol at `index` in the kernel's own order, which is that of addresses.
@@ -274,23 +272,18 @@ impl Kallsyms {
 
     fn indices_of(&self, name: &str) -> Vec<u32> {
         let slots = self.by_name.get_or_init(|| self.index_names());
-        let Some(mask) = slots.len().checked_sub(1) else { return Vec::new() };
-        let mut found = Vec::new();
         let mut buffer = NameBuffer::default();
-        let mut at = hash(name.as_bytes()) as usize & mask;
-        // The table is at most half full, so an empty slot comes.
-        while let Some(index) = slots.get(at).and_then(|slot| slot.checked_sub(1)) {
-            if self.expand(index as usize, &mut buffer).get(1..) == Some(name.as_bytes()) {
-                found.push(index);
-            }
-            at = (at + 1) & mask;
-        }
-        found
+        slots
+            .candidates(hash(name.as_bytes()))
+            .filter(|&index| {
+                self.expand(index as usize, &mut buffer).get(1..) == Some(name.as_bytes())
+            })
+            .collect()
     }
 
-    fn index_names(&self) -> Box<[u32]> {
+    fn index_names(&self) -> NameSlots {
         const BLOCK: usize = 4096;
-        let mut hashes = vec![0u32; self.len()];
+        let mut hashes = vec![0u64; self.len()];
         hashes.par_chunks_mut(BLOCK).enumerate().for_each(|(block, hashes)| {
             let mut buffer = NameBuffer::default();
             for (at, slot) in hashes.iter_mut().enumerate() {
@@ -298,24 +291,8 @@ impl Kallsyms {
                 *slot = hash(text.get(1..).unwrap_or(&[]));
             }
         });
-        let mut slots = vec![0u32; (self.len() * 2).next_power_of_two()].into_boxed_slice();
-        let mask = slots.len() - 1;
-        for (index, hash) in hashes.into_iter().enumerate() {
-            let mut at = hash as usize & mask;
-            while slots[at] != 0 {
-                at = (at + 1) & mask;
-            }
-            slots[at] = index as u32 + 1;
-        }
-        slots
+        NameSlots::new(self.len(), hashes.into_iter().zip(0..))
     }
-}
-
-fn hash(name: &[u8]) -> u32 {
-    let mut hasher = FxHasher::default();
-    hasher.write(name);
-    let hash = hasher.finish();
-    (hash ^ (hash >> 32)) as u32
 }
 
 /// The first character of what is compressed is the symbol's `nm` letter.

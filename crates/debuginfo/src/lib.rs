@@ -8,6 +8,7 @@ pub mod elf;
 mod image;
 pub mod kallsyms;
 mod mapped_file;
+mod name_slots;
 mod region;
 pub mod symbols;
 pub mod types;

@@ -2,62 +2,31 @@
 
 use super::Btf;
 use super::format::{Kind, Record};
-use rustc_hash::{FxHashMap, FxHasher};
-use std::hash::Hasher;
+use crate::name_slots::{NameSlots, hash};
+use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
-/// The ids of some of a section's types by the hashes of their names, built on first use.
+/// The ids of some of a section's types by their names, built on first use.
 #[derive(Debug, Default)]
-pub(super) struct NameIndex {
-    /// Open addressing: an id, or 0.
-    slots: OnceLock<Slots>,
-}
-
-/// See [`NameIndex`].
-#[derive(Debug)]
-pub(super) struct Slots(Box<[u32]>);
+pub(super) struct NameIndex(OnceLock<NameSlots>);
 
 impl NameIndex {
-    /// The index over those records of `btf` that `include` accepts.
-    pub(super) fn get_or_build(
+    /// The ids whose name may be `name`, of the records of `btf` that `include` accepts.
+    pub(super) fn find(
         &self,
         btf: &Btf,
         include: impl Fn(&Record<'_>) -> bool,
-    ) -> IdsByName<'_> {
-        let slots = self.slots.get_or_init(|| {
-            let named: Vec<(u32, u64)> = btf
+        name: &str,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let slots = self.0.get_or_init(|| {
+            let named: Vec<(u64, u32)> = btf
                 .own_records()
-                .filter(|(_, record)| include(record))
-                .map(|(id, record)| (id, hash(btf.string(record.name))))
+                .filter(|(_, record)| record.name != 0 && include(record))
+                .map(|(id, record)| (hash(btf.string(record.name).as_bytes()), id))
                 .collect();
-            let mut slots = vec![0u32; (named.len() * 2).next_power_of_two()].into_boxed_slice();
-            let mask = slots.len() - 1;
-            for (id, hash) in named {
-                let mut at = hash as usize & mask;
-                while slots[at] != 0 {
-                    at = (at + 1) & mask;
-                }
-                slots[at] = id;
-            }
-            Slots(slots)
+            NameSlots::new(named.len(), named.into_iter())
         });
-        IdsByName(slots)
-    }
-}
-
-/// A built index.
-pub(super) struct IdsByName<'a>(&'a Slots);
-
-impl<'a> IdsByName<'a> {
-    /// The ids whose name may be `name`: the hashes agree, or nearly.
-    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = u32> + 'a {
-        let slots = &self.0.0;
-        let mask = slots.len().saturating_sub(1);
-        let start = hash(name) as usize & mask;
-        // At most half of the slots are taken, so an empty one comes.
-        (0..slots.len())
-            .map_while(move |step| slots.get((start + step) & mask).copied())
-            .take_while(|&id| id != 0)
+        slots.candidates(hash(name.as_bytes()))
     }
 }
 
@@ -70,16 +39,12 @@ impl Btf {
             }
             for position in 0..record.len {
                 let Some((name, _)) = record.enumerator(position, false) else { break };
-                index.entry(hash(self.string(name))).or_default().push((id, position as u32));
+                index
+                    .entry(hash(self.string(name).as_bytes()))
+                    .or_default()
+                    .push((id, position as u32));
             }
         }
         index
     }
-}
-
-pub(super) fn hash(name: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(name.as_bytes());
-    let hash = hasher.finish();
-    hash ^ (hash >> 32)
 }

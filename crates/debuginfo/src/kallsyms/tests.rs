@@ -39,11 +39,19 @@ enum Form {
     PlaceRelative,
 }
 
+/// How lengths of names are written, and whether there is one above 127.
+#[derive(Clone, Copy, PartialEq)]
+enum Lengths {
+    Short,
+    Uleb,
+    Byte,
+}
+
 type Written = (Image, KallsymsTables, Vec<(String, u64, char)>);
 
 /// `count` symbols and some special ones. Token 1 is `sym_`, token 2 `ubol`, and letters are
 /// themselves.
-fn write(form: Form, uleb: bool, count: u64) -> Written {
+fn write(form: Form, lengths: Lengths, count: u64) -> Written {
     let mut symbols = Vec::new();
     if form == Form::AbsolutePercpu || form == Form::Absolute {
         symbols.push(("__per_cpu_start".to_owned(), 0, 'A'));
@@ -56,8 +64,13 @@ fn write(form: Form, uleb: bool, count: u64) -> Written {
     }
     symbols.push(("twin".to_owned(), BASE + count * 0x10, 't'));
     symbols.push(("twin".to_owned(), BASE + count * 0x10 + 8, 't'));
-    if uleb {
-        symbols.push(("x".repeat(300), BASE + count * 0x10 + 0x10, 'd'));
+    let longest = match lengths {
+        Lengths::Short => 0,
+        Lengths::Uleb => 300,
+        Lengths::Byte => 200,
+    };
+    if longest > 0 {
+        symbols.push(("x".repeat(longest), BASE + count * 0x10 + 0x10, 'd'));
     }
     symbols.push(("_end".to_owned(), BASE + count * 0x10 + 0x20, 'B'));
 
@@ -107,7 +120,7 @@ fn write(form: Form, uleb: bool, count: u64) -> Written {
             }
             None => code.extend(name.bytes()),
         }
-        if code.len() < 0x80 {
+        if code.len() < 0x80 || lengths == Lengths::Byte {
             bytes.push(code.len() as u8);
         } else {
             bytes.extend([(code.len() & 0x7f) as u8 | 0x80, (code.len() >> 7) as u8]);
@@ -158,8 +171,8 @@ fn all(kallsyms: &Kallsyms) -> Vec<(String, u64, char)> {
 #[test]
 fn every_form_gives_every_symbol() {
     for form in [Form::Absolute, Form::Relative, Form::AbsolutePercpu, Form::PlaceRelative] {
-        for uleb in [false, true] {
-            let (image, tables, symbols) = write(form, uleb, 1000);
+        for lengths in [Lengths::Short, Lengths::Uleb, Lengths::Byte] {
+            let (image, tables, symbols) = write(form, lengths, 1000);
             let kallsyms = Kallsyms::read(&image, &tables, &ANCHORS).unwrap();
             assert_eq!(all(&kallsyms), symbols);
             assert_eq!(kallsyms.missing(), 0);
@@ -179,14 +192,14 @@ fn every_form_gives_every_symbol() {
 
 #[test]
 fn no_form_is_taken_that_moves_the_anchors() {
-    let (image, tables, _) = write(Form::Relative, false, 100);
+    let (image, tables, _) = write(Form::Relative, Lengths::Short, 100);
     let anchors = [("_stext", VirtAddr(BASE + 0x10))];
     assert_eq!(Kallsyms::read(&image, &tables, &anchors).err(), Some(KallsymsError::Anchors));
 }
 
 #[test]
 fn a_missing_page_costs_its_own_symbols() {
-    let (mut image, tables, symbols) = write(Form::Relative, true, 10_000);
+    let (mut image, tables, symbols) = write(Form::Relative, Lengths::Uleb, 10_000);
     let names = (tables.names.0 - BASE) / 4096;
     image.missing = vec![2, names + 2];
     let kallsyms = Kallsyms::read(&image, &tables, &ANCHORS).unwrap();
@@ -203,7 +216,7 @@ fn a_missing_page_costs_its_own_symbols() {
 
 #[test]
 fn damage_is_an_error_or_fewer_symbols() {
-    let (image, tables, _) = write(Form::AbsolutePercpu, true, 300);
+    let (image, tables, _) = write(Form::AbsolutePercpu, Lengths::Uleb, 300);
     for at in 0..image.bytes.len() {
         let mut bytes = image.bytes.clone();
         bytes[at] ^= 0x81;

@@ -1,8 +1,8 @@
 //! A plain list of symbols: what a module or an ELF file has.
 
 use super::{Symbol, preferred_alias};
+use crate::name_slots::{NameSlots, hash};
 use mortis_memory::VirtAddr;
-use rustc_hash::FxHashMap;
 use std::sync::{Arc, OnceLock};
 
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct SymbolList {
     entries: Vec<Entry>,
     names: String,
     module: Option<Arc<str>>,
-    by_name: OnceLock<FxHashMap<Box<str>, Vec<u32>>>,
+    by_name: OnceLock<NameSlots>,
 }
 
 impl SymbolList {
@@ -80,8 +80,14 @@ impl SymbolList {
 
     /// Every symbol called `name`.
     pub fn lookup_name(&self, name: &str) -> impl Iterator<Item = Symbol> + '_ {
-        let indices = self.by_name().get(name).map_or(&[][..], Vec::as_slice);
-        indices.iter().filter_map(|&index| self.get(index as usize))
+        let slots = self.by_name.get_or_init(|| {
+            let hashes = self.entries.iter().map(|entry| hash(self.name(entry).as_bytes()));
+            NameSlots::new(self.len(), hashes.zip(0..))
+        });
+        let is_it = |index: usize| self.entries.get(index).is_some_and(|it| self.name(it) == name);
+        let indices = slots.candidates(hash(name.as_bytes())).map(|index| index as usize);
+        let found: Vec<usize> = indices.filter(|&index| is_it(index)).collect();
+        found.into_iter().filter_map(|index| self.get(index))
     }
 
     /// The symbol whose extent holds `address`, and how far in it lies. A symbol without a size,
@@ -119,16 +125,6 @@ impl SymbolList {
         }
         let next = self.entries.partition_point(|other| other.address <= entry.address);
         self.entries.get(next).map(|next| next.address - entry.address)
-    }
-
-    fn by_name(&self) -> &FxHashMap<Box<str>, Vec<u32>> {
-        self.by_name.get_or_init(|| {
-            let mut map: FxHashMap<Box<str>, Vec<u32>> = FxHashMap::default();
-            for (index, entry) in self.entries.iter().enumerate() {
-                map.entry(self.name(entry).into()).or_default().push(index as u32);
-            }
-            map
-        })
     }
 }
 
