@@ -18,7 +18,7 @@ use crate::region::Region;
 use crate::types::{Namespace, Type, TypeError, TypeId, TypeSource};
 use format::{Header, Kind, Record};
 use index::NameIndex;
-use mortis_memory::{MAX_ALLOCATION, VirtAddr, VirtualMemory};
+use mortis_memory::{MAX_ALLOCATION, ReadError, Unavailable, VirtAddr, VirtualMemory};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -205,16 +205,16 @@ impl Btf {
 }
 
 fn read_section(memory: &dyn VirtualMemory, section: Range<VirtAddr>) -> Result<Vec<u8>, BtfError> {
-    let missing = |address| BtfError::Missing(address);
     let len = section.end.0.saturating_sub(section.start.0);
     if len > MAX_ALLOCATION {
-        return Err(missing(section.start));
+        let error = ReadError::new(section.start, Unavailable::Unreadable);
+        return Err(BtfError::Missing(error));
     }
     let region = Region::read(memory, section.start, len as usize);
-    match region.holes.first() {
-        Some(hole) => Err(missing(section.start.offset(hole.start as u64))),
-        None => Ok(region.bytes),
-    }
+    let Some(hole) = region.holes.first() else { return Ok(region.bytes) };
+    let missing = section.start.offset(hole.start as u64);
+    let why = memory.read_u8(missing).err();
+    Err(BtfError::Missing(why.unwrap_or(ReadError::new(missing, Unavailable::Unreadable))))
 }
 
 impl TypeSource for Btf {

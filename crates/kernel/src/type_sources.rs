@@ -121,8 +121,7 @@ fn read_btf(kernel: &Kernel) -> Result<Btf> {
     }
     let start = kernel.symbol("__start_BTF")?;
     let stop = kernel.symbol("__stop_BTF")?;
-    let bytes = kernel.read_bytes(start, stop.0.saturating_sub(start.0))?;
-    Btf::new("BTF in the dump", Arc::new(bytes))
+    Btf::read("BTF in the dump", kernel, start..stop)
         .map_err(|error| KernelError::NoTypes(error.to_string()))
 }
 

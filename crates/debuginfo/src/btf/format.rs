@@ -1,7 +1,7 @@
 //! The layout of a BTF section (include/uapi/linux/btf.h).
 
 use crate::types::Namespace;
-use mortis_memory::VirtAddr;
+use mortis_memory::ReadError;
 use std::ops::Range;
 
 const MAGIC: u16 = 0xeb9f;
@@ -18,8 +18,8 @@ pub enum BtfError {
     #[error("no BTF: the magic number is {0:#06x}")]
     Magic(u16),
     /// A part of it is not in the dump.
-    #[error("BTF at kernel virtual address {0} is not in the dump")]
-    Missing(VirtAddr),
+    #[error("BTF: {0}")]
+    Missing(ReadError),
     /// A version that is not known.
     #[error("BTF version {0} is not known")]
     Version(u8),
