@@ -88,10 +88,10 @@ impl Kernel {
     /// # Errors
     /// When there is no such frame, or the linear map was not found.
     pub fn page_address(&self, pfn: Pfn) -> Result<VirtAddr> {
-        let physical = self.memory_map()?.physical(pfn);
+        let page_size = self.memory().physical().page_size();
         // Symbols tell where the linear map is.
         self.symbols()?;
-        self.memory().direct_address(physical).ok_or_else(|| {
+        self.memory().direct_address(PhysAddr(pfn.0.wrapping_mul(page_size))).ok_or_else(|| {
             KernelError::Unsupported(format!("page frame {:#x} is not mapped linearly", pfn.0))
         })
     }

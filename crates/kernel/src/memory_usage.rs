@@ -56,7 +56,7 @@ impl PageScan {
         let size = self.map.page_struct_size;
         let Ok(bytes) = kernel.read_bytes(self.map.page(first), count * size) else {
             // Each half by itself, down to what lies in one page.
-            if count * size <= 4096 {
+            if count <= 1 || count * size <= 4096 {
                 return 0;
             }
             let half = count / 2;
@@ -138,21 +138,19 @@ impl Kernel {
         Ok(pages)
     }
 
-    /// Cached pages of files, without [`Kernel::block_device_pages`] and what is on its way to
-    /// swap: `Cached`.
+    /// Cached pages of files and of block devices: `Cached` and `Buffers` together.
     ///
     /// # Errors
     /// When the counters cannot be read.
-    pub fn page_cache_pages(&self) -> Result<u64> {
+    pub fn file_pages(&self) -> Result<u64> {
         let counters = self.node_counters()?;
         let pages = named(&counters, &["NR_FILE_PAGES"])?;
         let swap_cache = match counter(&counters, &["NR_SWAPCACHE"]) {
             Some(pages) => pages,
             None => self.swapper_pages()?,
         };
-        let others = swap_cache.saturating_add(self.block_device_pages()?);
         // The kernel, too, shows a difference below zero as zero.
-        Ok(pages.saturating_sub(others))
+        Ok(pages.saturating_sub(swap_cache))
     }
 
     /// Pages in the swap cache before b6038942480e (5.12) counted them.

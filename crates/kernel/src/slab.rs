@@ -81,6 +81,9 @@ layout! {
     }
 }
 
+/// More caches than any machine has: some tens of thousands where each memory cgroup had its own.
+const MAX_CACHES: usize = 1 << 20;
+
 /// A cache whose slabs would be larger than any is damaged: the allocator's largest order is 10.
 const MAX_SLAB_ORDER: u32 = 16;
 
@@ -428,7 +431,7 @@ impl Kernel {
         let layouts = SlabLayouts::new(self)?;
         let head = self.symbol("slab_caches")?;
         let mut found = SlabCaches::default();
-        for link in ListHead::new(self, "list of slab caches", head) {
+        for link in ListHead::new(self, "list of slab caches", head).take(MAX_CACHES) {
             match link.and_then(|link| layouts.cache.list.container(link)) {
                 Ok(cache) => {
                     found.caches.push((cache, SlabCache::read(self, &layouts, cache)));

@@ -31,20 +31,21 @@ pub enum CounterSet {
     Zone,
     /// Of nodes: `enum node_stat_item`.
     Node,
-    /// Of NUMA placement: `enum numa_stat_item`.
+    /// Of NUMA placement: `enum numa_stat_item`. Since f19298b9516c (5.14) CPUs count them as
+    /// events.
     Numa,
     /// Of events, kept by each CPU: `enum vm_event_item`.
     Event,
 }
 
 impl CounterSet {
-    /// The tag of the enumeration, and the enumerator that ends it.
-    const fn enumeration(self) -> (&'static str, &'static str) {
+    /// The tag of the enumeration.
+    const fn enumeration(self) -> &'static str {
         match self {
-            CounterSet::Zone => ("zone_stat_item", "NR_VM_ZONE_STAT_ITEMS"),
-            CounterSet::Node => ("node_stat_item", "NR_VM_NODE_STAT_ITEMS"),
-            CounterSet::Numa => ("numa_stat_item", "NR_VM_NUMA_EVENT_ITEMS"),
-            CounterSet::Event => ("vm_event_item", "NR_VM_EVENT_ITEMS"),
+            CounterSet::Zone => "zone_stat_item",
+            CounterSet::Node => "node_stat_item",
+            CounterSet::Numa => "numa_stat_item",
+            CounterSet::Event => "vm_event_item",
         }
     }
 }
@@ -77,7 +78,7 @@ impl Kernel {
     /// # Errors
     /// When the types lack the enumeration.
     pub fn counter_names(&self, set: CounterSet) -> Result<Vec<Arc<str>>> {
-        let (tag, end) = set.enumeration();
+        let tag = set.enumeration();
         let types = self.types()?;
         let missing = || KernelError::NoType(format!("enum {tag}"));
         let id = types.lookup(Namespace::Enum, tag).ok_or_else(missing)?;
@@ -86,7 +87,8 @@ impl Kernel {
         let count = enumeration
             .variants
             .iter()
-            .find(|(name, _)| &**name == end)
+            // The enumerator that ends it: NR_VM_ZONE_STAT_ITEMS, NR_VM_NUMA_EVENT_ITEMS.
+            .find(|(name, _)| name.starts_with("NR_VM_") && name.ends_with("_ITEMS"))
             .map_or_else(
                 || enumeration.variants.iter().map(|(_, value)| value + 1).max().unwrap_or(0),
                 |(_, value)| *value,
@@ -116,8 +118,7 @@ impl Kernel {
         let symbols: &[&str] = match set {
             CounterSet::Zone => &["vm_zone_stat", "vm_stat"],
             CounterSet::Node => &["vm_node_stat"],
-            // Renamed by f19298b9516c (5.14).
-            _ => &["vm_numa_event", "vm_numa_stat"],
+            _ => &["vm_numa_stat"],
         };
         let array = self.first_symbol(symbols)?;
         Ok(decode_counters(&names, &self.read_bytes(array, names.len() as u64 * 8)?))

@@ -205,7 +205,8 @@ fn memory_usage_is_that_of_meminfo() {
             ("cached", "Cached", 256),
         ];
         for (ours, theirs, slack) in moving {
-            if !guest.forgives(&usage[ours]) {
+            let known = usage[ours]["guessed"].is_null();
+            if known && !guest.forgives(&usage[ours]) {
                 let what = format!("{}: {theirs}", guest.name());
                 assert_near(&what, number(&usage[ours]), pages(theirs), slack);
             }

@@ -2,7 +2,7 @@
 
 use super::pages_to_size;
 use crate::command::CommandError;
-use crate::known::Known;
+use crate::known::{Known, why};
 use crate::output::{Output, Render, Style};
 use mortis_kernel::Kernel;
 use mortis_memory::PhysicalMemory;
@@ -108,6 +108,15 @@ pub(super) fn run(
         (Ok(total), Ok(free)) => Ok(total.saturating_sub(*free)),
         (Err(error), _) | (_, Err(error)) => Err(error.clone()),
     };
+    let buffers = kernel.block_device_pages();
+    let cached = match (kernel.file_pages(), &buffers) {
+        (Ok(files), Ok(buffers)) => Known::Value(files.saturating_sub(*buffers)),
+        (Ok(files), Err(error)) => {
+            out.warn(format_args!("BUFFERS: {error}; CACHED has them in it"));
+            Known::Guessed(files, "with buffers, which are not known")
+        }
+        (Err(error), _) => Known::Unavailable(why(&error)),
+    };
     let huge = kernel.huge_page_totals();
     let swap = kernel.swap_totals();
     let huge = |pick: fn((u64, u64)) -> u64| Known::from(huge.clone().map(pick));
@@ -118,8 +127,8 @@ pub(super) fn run(
         free: free.into(),
         used: used.into(),
         shared,
-        buffers: kernel.block_device_pages().into(),
-        cached: kernel.page_cache_pages().into(),
+        buffers: buffers.into(),
+        cached,
         slab: kernel.slab_pages().into(),
         total_huge: huge(|(total, _)| total),
         huge_free: huge(|(_, free)| free),

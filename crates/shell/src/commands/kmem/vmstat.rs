@@ -64,6 +64,9 @@ pub(super) fn run(kernel: &Kernel, out: &mut Output) -> Result<(), CommandError>
         Ok(node) => {
             add("vm_zone_stat", zone);
             add("vm_node_stat", Counters(node));
+            if let Ok(numa) = kernel.counters(CounterSet::Numa) {
+                add("vm_numa_stat", Counters(numa));
+            }
         }
         Err(_) => add("vm_stat", zone),
     }
