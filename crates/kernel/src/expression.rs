@@ -128,6 +128,11 @@ impl<'k> Evaluator<'k> {
         self.kernel
     }
 
+    /// The memory that pointers and structures are in.
+    pub fn memory(&self) -> &'k dyn VirtualMemory {
+        self.memory
+    }
+
     /// The kernel's types, and those that expressions make.
     pub fn types(&self) -> &'k TypeSet {
         self.types

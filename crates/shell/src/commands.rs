@@ -2,23 +2,29 @@
 
 use crate::command::Command;
 use crate::session::Session;
+use mortis_debuginfo::types::{Namespace, Type, strip};
 
+pub mod bt;
 pub mod dis;
 pub mod foreach;
 pub mod help;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
+pub mod p;
 pub mod ps;
 pub mod rd;
 pub mod set;
 pub mod spike;
+pub mod struct_;
 pub mod sym;
 pub mod sys;
 pub mod vtop;
+pub mod whatis;
 
 /// The table of commands.
 pub const TABLE: &[&Command] = &[
+    &bt::COMMAND,
     &dis::COMMAND,
     &foreach::COMMAND,
     &help::COMMAND,
@@ -26,12 +32,17 @@ pub const TABLE: &[&Command] = &[
     &ps::LAST,
     &log::COMMAND,
     &mod_::COMMAND,
+    &p::COMMAND,
     &ps::COMMAND,
     &rd::COMMAND,
     &set::COMMAND,
+    &struct_::POINTER,
+    &struct_::STRUCT,
+    &struct_::UNION,
     &sym::COMMAND,
     &sys::COMMAND,
     &vtop::COMMAND,
+    &whatis::COMMAND,
     &spike::COMMAND,
 ];
 
@@ -42,17 +53,44 @@ pub fn find(name: &str) -> Option<&'static Command> {
 
 /// The command that a line's first word asks for, and its arguments.
 ///
-/// A word that names no command may still be one, as in crash: `*task_struct` is `struct`, the tag
-/// of a structure is `struct`, and a symbol is `p`.
+/// A word that names no command may still be one, as in crash: `*task_struct` and the tag of a
+/// structure are `struct`, another type is `whatis`, and a symbol is `p`.
 pub fn resolve(
-    _session: &Session,
+    session: &Session,
     name: &str,
     arguments: &[String],
 ) -> Option<(&'static Command, Vec<String>)> {
     if let Some(command) = find(name) {
         return Some((command, arguments.to_vec()));
     }
-    None
+    let with_name = |name: &str| {
+        std::iter::once(name.to_owned()).chain(arguments.iter().cloned()).collect::<Vec<_>>()
+    };
+    if let Some(reference) = name.strip_prefix('*').filter(|reference| !reference.is_empty()) {
+        return Some((&struct_::POINTER, with_name(reference)));
+    }
+    let kernel = &session.kernel;
+    let variable = name.split([':', '.', '[']).next().unwrap_or(name);
+    if arguments.is_empty()
+        && kernel.all_symbols().is_ok_and(|symbols| !symbols.lookup_name(variable).is_empty())
+    {
+        return Some((&p::COMMAND, with_name(name)));
+    }
+    let tag = name.split_once('.').map_or(name, |(tag, _)| tag);
+    let is = |namespace, name| kernel.find_type(namespace, name).is_ok_and(|id| id.is_some());
+    if is(Namespace::Struct, tag) || is(Namespace::Union, tag) {
+        return Some((&struct_::POINTER, with_name(name)));
+    }
+    if name == "enum" || is(Namespace::Enum, name) {
+        return Some((&whatis::COMMAND, with_name(name)));
+    }
+    let id = kernel.find_type(Namespace::Typedef, tag).ok()??;
+    let is_compound = strip(kernel.type_set(), id)
+        .is_ok_and(|(_, stripped)| matches!(*stripped, Type::Compound(_)));
+    match arguments.is_empty() && !name.contains('.') || !is_compound {
+        true => Some((&whatis::COMMAND, with_name(name))),
+        false => Some((&struct_::POINTER, with_name(name))),
+    }
 }
 
 /// The command whose name is nearest to a mistyped one.

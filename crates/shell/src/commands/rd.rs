@@ -54,7 +54,7 @@ enum Form {
 
 /// Which memory the address is in.
 enum Memory<'k> {
-    Kernel(&'k Kernel),
+    Virtual(&'k dyn VirtualMemory),
     Physical(&'k Kernel),
     User(UserMemory<'k>),
 }
@@ -62,7 +62,7 @@ enum Memory<'k> {
 impl Memory<'_> {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         match self {
-            Memory::Kernel(kernel) => kernel.read(VirtAddr(address), buf),
+            Memory::Virtual(memory) => memory.read(VirtAddr(address), buf),
             Memory::Physical(kernel) => kernel.memory().physical().read(PhysAddr(address), buf),
             Memory::User(memory) => memory.read(UserAddr(address), buf),
         }
@@ -133,7 +133,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     } else if arguments.has('u') {
         Memory::User(UserMemory::of(&kernel, session.context()?)?)
     } else {
-        Memory::Kernel(&kernel)
+        Memory::Virtual(&*kernel)
     };
     match arguments.value('r') {
         Some(file) => copy_out(&memory, &request, &PathBuf::from(file), out),
@@ -236,6 +236,25 @@ impl Request {
             }
         }
     }
+}
+
+/// Shows `count` words of `memory` at `address` in hexadecimal, with text.
+pub(super) fn words(
+    kernel: &Kernel,
+    memory: &dyn VirtualMemory,
+    address: VirtAddr,
+    count: u64,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let request = Request {
+        address: address.0,
+        size: 8,
+        count,
+        form: Form::Hexadecimal,
+        network_order: false,
+        show_text: true,
+    };
+    show(kernel, &Memory::Virtual(memory), &request, out)
 }
 
 /// Bytes read at a time.
