@@ -6,9 +6,10 @@
 
 use crate::address_space::AddressSpace;
 use crate::arch::x86_64::{self, paging::PageTable};
+use crate::backtrace::UnwindContext;
 use crate::error::{KernelError, Result};
 use crate::layout::{Layout, Layouts};
-use crate::modules::Module;
+use crate::modules::{Module, ModuleSymbolsByIndex};
 use crate::percpu::Cpus;
 use crate::task_list::TaskList;
 use crate::type_sources::TypeSources;
@@ -34,6 +35,8 @@ pub struct Kernel {
     cpus: OnceLock<Result<Cpus>>,
     pub(crate) task_list: OnceLock<TaskList>,
     pub(crate) modules: OnceLock<(Vec<Module>, Option<KernelError>)>,
+    pub(crate) module_symbols: OnceLock<ModuleSymbolsByIndex>,
+    pub(crate) unwind_context: OnceLock<UnwindContext>,
 }
 
 /// Choices about where knowledge comes from.
@@ -120,6 +123,8 @@ impl Kernel {
             cpus: OnceLock::new(),
             task_list: OnceLock::new(),
             modules: OnceLock::new(),
+            module_symbols: OnceLock::new(),
+            unwind_context: OnceLock::new(),
         })
     }
 
@@ -218,12 +223,17 @@ impl Kernel {
     }
 
     /// The symbol that `address` lies in, the kernel's or a module's, and how far in.
+    ///
+    /// Of modules only the one that `address` lies in is read.
     pub fn symbol_at(&self, address: VirtAddr) -> Option<(Symbol, u64)> {
         let symbols = self.symbols().ok()?;
-        if self.is_module_address(address) {
-            self.ensure_module_symbols(symbols);
+        if !self.is_module_address(address) {
+            return symbols.lookup_address(address);
         }
-        symbols.lookup_address(address)
+        match self.symbols_of_module_at(address) {
+            Some(module) => module.lookup_address(address),
+            None => symbols.lookup_address(address),
+        }
     }
 
     /// `symbol+offset`, with the module's name behind it in brackets.

@@ -6,12 +6,14 @@
 
 mod address_space;
 pub mod arch;
+pub mod backtrace;
 pub mod crash_state;
 pub mod error;
-pub mod hugetlb;
+pub mod exception_frame;
 mod kernel;
 pub mod expression;
 pub mod globals;
+pub mod hugetlb;
 pub mod layout;
 pub mod list;
 pub mod log;

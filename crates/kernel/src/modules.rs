@@ -7,6 +7,7 @@ use crate::list::ListHead;
 use mortis_debuginfo::symbols::{ModuleSymbols, SymbolTable, decode_mod_kallsyms};
 use mortis_memory::{VirtAddr, VirtualMemory};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 layout! {
     /// A loaded module: include/linux/module.h.
@@ -114,6 +115,10 @@ pub struct Module {
     /// Its memory, in the order of [`ModuleMemoryKind`].
     pub ranges: Vec<ModuleRange>,
 }
+
+/// The symbols of each module of the list that somebody asked about; `None` where they cannot be
+/// read.
+pub(crate) type ModuleSymbolsByIndex = Vec<OnceLock<Option<ModuleSymbols>>>;
 
 /// `MODULE_STATE_UNFORMED` of `enum module_state`: on the list, not yet filled in.
 const MODULE_STATE_UNFORMED: u64 = 3;
@@ -249,6 +254,17 @@ impl Kernel {
     /// The module that `address` lies in.
     pub fn module_at(&self, address: VirtAddr) -> Option<&Module> {
         self.modules().0.iter().find(|module| module.contains(address))
+    }
+
+    /// The symbols of the module that `address` lies in, read when they are first asked for.
+    pub(crate) fn symbols_of_module_at(&self, address: VirtAddr) -> Option<&ModuleSymbols> {
+        let (modules, _) = self.modules();
+        let index = modules.iter().position(|module| module.contains(address))?;
+        let symbols = self
+            .module_symbols
+            .get_or_init(|| modules.iter().map(|_| OnceLock::new()).collect())
+            .get(index)?;
+        symbols.get_or_init(|| modules.get(index)?.symbols(self).ok()).as_ref()
     }
 
     pub(crate) fn ensure_module_symbols(&self, symbols: &SymbolTable) {

@@ -1,6 +1,7 @@
 //! x86_64: page tables, the fixed parts of the address space, exception and interrupt stacks.
 
 pub mod paging;
+pub(crate) mod stacks;
 
 /// Where the kernel's text and data are mapped: `__START_KERNEL_map`
 /// (arch/x86/include/asm/page_64_types.h).
