@@ -29,8 +29,9 @@ pub enum Offsets {
 /// }
 /// ```
 ///
-/// Typedefs are resolved, as in `ptype`: `pid_t` gives `int`. A struct or union without a tag is
-/// spelled out where it stands directly in the type, and is `struct {...}` deeper.
+/// Typedefs are resolved, as in `ptype`: `pid_t` gives `int`. Anonymous members are spelled out; the
+/// type of a named member, where it has no tag, is so where it stands directly in the type, and is
+/// `struct {...}` deeper.
 ///
 /// # Errors
 /// [`TypeError`] when the type itself is damaged; what it refers to is `<damaged type>` then.
@@ -84,6 +85,9 @@ fn enumeration(kind: &Enum, open: bool) -> String {
     text
 }
 
+/// Anonymous structs and unions inside each other: far fewer.
+const MAX_LEVEL: usize = 32;
+
 struct Printer<'a> {
     source: &'a dyn TypeSource,
     offsets: Offsets,
@@ -134,7 +138,9 @@ impl<'a> Printer<'a> {
             }
             let last = index + 1 == compound.members.len();
             let flexible = last || compound.kind == CompoundKind::Union;
-            self.member(member, level + 1, show - 1, bit_offset, flexible);
+            // crash has its gdb spell out all that is anonymous, which are the members of this.
+            let show = if member.name.is_none() && level < MAX_LEVEL { show } else { show - 1 };
+            self.member(member, level + 1, show, bit_offset, flexible);
         }
         self.line_start(level, None);
         self.text.push('}');

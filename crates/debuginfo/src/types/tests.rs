@@ -97,8 +97,13 @@ fn definitions_are_laid_out_as_gdb_does() {
 struct page {
     unsigned long flags;
     union {
-        struct {...};
-        struct {...};
+        struct {
+            struct list_head lru;
+        };
+        struct {
+            unsigned int order : 3;
+            unsigned int rest : 29;
+        };
     };
     atomic_t _refcount;
     char comm[16];
@@ -124,8 +129,13 @@ fn offsets_stand_where_crash_puts_them() {
 struct page {
    [0] unsigned long flags;
        union {
-           struct {...};
-           struct {...};
+           struct {
+   [8]         struct list_head lru;
+           };
+           struct {
+   [8]         unsigned int order : 3;
+   [8]         unsigned int rest : 29;
+           };
        };
   [24] atomic_t _refcount;
   [28] char comm[16];
