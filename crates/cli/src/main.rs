@@ -4,12 +4,12 @@ mod flags;
 
 use flags::{Color, Invocation};
 use mortis_shell::open;
-use mortis_shell::output::{Face, Style};
+use mortis_shell::output::{Face, Stop, Style};
 use mortis_shell::prompt;
 use mortis_shell::run::{Outcome, run_line};
 use mortis_shell::session::{DisassemblyFlavor, Radix, Session, Settings};
 use mortis_shell::summary;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 /// A command failed.
@@ -26,12 +26,10 @@ fn main() -> ExitCode {
         }
     };
     if invocation.help {
-        print!("{}", flags::help());
-        return ExitCode::SUCCESS;
+        return print(&flags::help());
     }
     if invocation.version {
-        println!("mortis {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+        return print(concat!("mortis ", env!("CARGO_PKG_VERSION"), "\n"));
     }
     let mut session = match open::open(&invocation.files, options(&invocation), settings(&invocation))
     {
@@ -52,6 +50,17 @@ fn main() -> ExitCode {
     match run(&invocation, &mut session) {
         Outcome::Success | Outcome::Exit => ExitCode::SUCCESS,
         Outcome::Failure => ExitCode::from(FAILURE),
+    }
+}
+
+/// Prints what is no command's answer.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()).map_err(Stop::from) {
+        Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
+        Err(stop) => {
+            eprintln!("mortis: {stop}");
+            ExitCode::from(FAILURE)
+        }
     }
 }
 
@@ -94,16 +103,15 @@ fn run(invocation: &Invocation, session: &mut Session) -> Outcome {
         }
     }
     for script in &invocation.scripts {
-        let file = match std::fs::File::open(script) {
-            Ok(file) => file,
+        let name = script.display().to_string();
+        let lines = std::fs::File::open(script).map(std::io::BufReader::new);
+        match lines.map(|lines| run_lines(session, lines, &name)) {
+            Ok(Outcome::Exit) => return outcome,
+            Ok(next) => worst(next),
             Err(error) => {
-                eprintln!("mortis: {}: {error}", script.display());
+                eprintln!("mortis: cannot read commands from {name}: {error}");
                 return Outcome::Failure;
             }
-        };
-        match run_lines(session, std::io::BufReader::new(file)) {
-            Outcome::Exit => return outcome,
-            next => worst(next),
         }
     }
     if from_arguments {
@@ -118,7 +126,7 @@ fn run(invocation: &Invocation, session: &mut Session) -> Outcome {
             }
         };
     }
-    match run_lines(session, std::io::stdin().lock()) {
+    match run_lines(session, std::io::stdin().lock(), "standard input") {
         Outcome::Exit => outcome,
         next => {
             worst(next);
@@ -127,23 +135,32 @@ fn run(invocation: &Invocation, session: &mut Session) -> Outcome {
     }
 }
 
+/// Longer lines than any command's.
+const MAX_LINE: u64 = 1 << 16;
+
 /// Runs every line of a script. The end of input is success, as is `exit`; lines that failed
 /// before count.
-fn run_lines(session: &mut Session, input: impl BufRead) -> Outcome {
+fn run_lines(session: &mut Session, mut input: impl BufRead, name: &str) -> Outcome {
     let mut outcome = Outcome::Success;
-    for line in input.lines() {
-        let line = match line {
-            Ok(line) => line,
-            Err(error) => {
-                eprintln!("mortis: cannot read commands: {error}");
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => return outcome,
+            Ok(len) if len as u64 == MAX_LINE => {
+                eprintln!("mortis: {name} is no list of commands: a line is above {MAX_LINE} bytes");
                 return Outcome::Failure;
             }
-        };
-        match run_line(session, &line) {
-            Outcome::Exit => break,
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("mortis: cannot read commands from {name}: {error}");
+                return Outcome::Failure;
+            }
+        }
+        match run_line(session, &String::from_utf8_lossy(&line)) {
+            Outcome::Exit => return outcome,
             Outcome::Failure => outcome = Outcome::Failure,
             Outcome::Success => {}
         }
     }
-    outcome
 }

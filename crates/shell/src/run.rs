@@ -162,6 +162,9 @@ impl Sink {
             Sink::Pipe(mut child) => {
                 drop(child.stdin.take());
                 match child.wait() {
+                    // What a shell says of a program that it cannot start. Other codes are the
+                    // program's own: grep's 1 for nothing found is an answer.
+                    Ok(status) if matches!(status.code(), Some(126 | 127)) => Outcome::Failure,
                     Ok(_) => Outcome::Success,
                     Err(_) => Outcome::Failure,
                 }
