@@ -1,7 +1,8 @@
 //! What CPUs hold of a cache: objects that are free, and yet left the slabs they lie in.
 
+use super::SlabLayouts;
+use super::cache::{PerCpu, SlabCache};
 use super::objects::Slab;
-use super::{PerCpu, SlabCache, SlabLayouts};
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;

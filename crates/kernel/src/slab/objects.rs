@@ -1,6 +1,8 @@
 //! Single slabs, and which of their objects are free.
 
-use super::{SlabCache, SlabFlag, SlabLayouts, partial_slabs};
+use super::SlabLayouts;
+use super::cache::{SlabCache, SlabFlag};
+use super::usage::partial_slabs;
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use mortis_memory::{Pfn, VirtAddr, VirtualMemory};
