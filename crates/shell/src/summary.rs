@@ -12,6 +12,7 @@ use mortis_kernel::log::PanicMessage;
 use mortis_kernel::system::{Clocks, KernelName};
 use mortis_kernel::taint;
 use serde::Serialize;
+use std::io::Write;
 
 /// The machine, the dump and the panic.
 #[derive(Serialize)]
@@ -226,29 +227,31 @@ impl Render for SystemSummary {
     }
 }
 
+/// Writes the summary and the task in focus.
+///
+/// # Errors
+/// [`Stop`] when `sink` does not take it.
+pub fn write(session: &Session, sink: &mut dyn Write) -> Result<(), Stop> {
+    let settings = &session.settings;
+    let interrupt = session.interrupt.clone();
+    let mut out = Output::begin(sink, settings.face, settings.style, interrupt, "sys", &[])?;
+    out.emit(&SystemSummary::read(session))?;
+    match session.context() {
+        Ok(task) => {
+            out.emit(&Context::read(session, task).opening())?;
+            if session.kernel.panic_task().is_none() {
+                out.layout("     WARNING: panic task not found\n")?;
+            }
+        }
+        Err(error) => out.warn(error),
+    }
+    out.layout("\n")?;
+    out.finish(None)
+}
+
 /// Prints the summary and the task in focus.
 pub fn show(session: &mut Session) -> Outcome {
-    let summary = SystemSummary::read(session);
-    let context = session.context().map(|task| Context::read(session, task));
-    let mut stdout = std::io::stdout();
-    let settings = &session.settings;
-    let (face, style, interrupt) = (settings.face, settings.style, session.interrupt.clone());
-    let shown =
-        Output::begin(&mut stdout, face, style, interrupt, "sys", &[]).and_then(|mut out| {
-            out.emit(&summary)?;
-            match &context {
-                Ok(context) => {
-                    out.emit(&context.opening())?;
-                    if session.kernel.panic_task().is_none() {
-                        out.layout("     WARNING: panic task not found\n")?;
-                    }
-                }
-                Err(error) => out.warn(error),
-            }
-            out.layout("\n")?;
-            out.finish(None)
-        });
-    match shown {
+    match write(session, &mut std::io::stdout()) {
         Ok(()) | Err(Stop::Closed) => Outcome::Success,
         Err(stop) => {
             eprintln!("mortis: {stop}");

@@ -34,7 +34,17 @@ struct Ringbuffer<'a> {
     count: u64,
     data: VirtAddr,
     size_bits: u64,
+    info: InfoOffsets,
     dev_info: Option<DevInfo>,
+}
+
+/// Where the members of `struct printk_info` lie, looked up once for all records.
+struct InfoOffsets {
+    seq: u64,
+    ts_nsec: u64,
+    text_len: u64,
+    /// Who logged it; always there so far.
+    caller_id: Option<u64>,
 }
 
 struct DevInfo {
@@ -44,10 +54,7 @@ struct DevInfo {
     device_len: u64,
 }
 
-pub(super) fn walk(
-    kernel: &Kernel,
-    visit: &mut dyn FnMut(LogRecord) -> bool,
-) -> Result<LogEnd> {
+pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<LogEnd> {
     let prb = kernel.read_pointer(kernel.log_symbol("prb")?)?;
     let descs = prb.offset(kernel.log_offset("printk_ringbuffer.desc_ring")?);
     let texts = prb.offset(kernel.log_offset("printk_ringbuffer.text_data_ring")?);
@@ -72,6 +79,12 @@ pub(super) fn walk(
         count: 1 << count_bits,
         data: kernel.read_pointer(texts.offset(offset("prb_data_ring.data")?))?,
         size_bits,
+        info: InfoOffsets {
+            seq: offset("printk_info.seq")?,
+            ts_nsec: offset("printk_info.ts_nsec")?,
+            text_len: offset("printk_info.text_len")?,
+            caller_id: offset("printk_info.caller_id").ok(),
+        },
         dev_info: DevInfo::find(kernel),
     };
     let head = kernel.read_u64(descs.offset(offset("prb_desc_ring.head_id")?))? & ID_MASK;
@@ -99,28 +112,25 @@ impl Ringbuffer<'_> {
         let place = id & (self.count - 1);
         let desc = self.descs.offset(place * self.desc_size);
         let state_var = self.kernel.read_u64(desc.offset(self.state_var))?;
-        if state_var & ID_MASK != id
-            || !matches!(state_var >> STATE_SHIFT, COMMITTED | FINALIZED)
-        {
+        if state_var & ID_MASK != id || !matches!(state_var >> STATE_SHIFT, COMMITTED | FINALIZED) {
             return Ok(None);
         }
         let info = self.infos.offset(place * self.info_size);
         let bytes = self.kernel.read_bytes(info, self.info_size)?;
-        let offset = |member| self.kernel.log_offset(member);
-        let seq = number(&bytes, offset("printk_info.seq")?, 8);
-        let text_len_at = offset("printk_info.text_len")?;
+        let seq = number(&bytes, self.info.seq, 8);
+        let text_len_at = self.info.text_len;
         let text_len = number(&bytes, text_len_at, 2);
-        let caller = offset("printk_info.caller_id").map(|at| number(&bytes, at, 4) as u32);
+        let caller = self.info.caller_id.map(|at| number(&bytes, at, 4) as u32);
         // `facility` is the byte behind `text_len`, then 5 bits of flags and 3 of level:
         // VMCOREINFO does not say, and they have not moved.
         let facility = number(&bytes, text_len_at + 2, 1) as u8;
         let level = (number(&bytes, text_len_at + 3, 1) >> 5) as u8;
         Ok(Some(LogRecord {
             seq: Some(seq),
-            ts_nsec: Some(number(&bytes, offset("printk_info.ts_nsec")?, 8)),
+            ts_nsec: Some(number(&bytes, self.info.ts_nsec, 8)),
             facility,
             level: Some(level),
-            caller: caller.ok().map(Caller::decode),
+            caller: caller.map(Caller::decode),
             text: self.text(desc, text_len)?,
             dictionary: self.dictionary(&bytes),
         }))

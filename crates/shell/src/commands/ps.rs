@@ -209,9 +209,7 @@ impl Request {
                 Err(error) => wrong = wrong.or(Some(error)),
             }
         }
-        if !selectors.is_empty() {
-            self.show(session, Some(&selectors), out)?;
-        }
+        self.show(session, Some(&selectors), out)?;
         wrong.map_or(Ok(()), Err)
     }
 
