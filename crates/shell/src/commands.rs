@@ -15,7 +15,6 @@ pub mod p;
 pub mod ps;
 pub mod rd;
 pub mod set;
-pub mod spike;
 pub mod struct_;
 pub mod sym;
 pub mod sys;
@@ -43,7 +42,6 @@ pub const TABLE: &[&Command] = &[
     &sys::COMMAND,
     &vtop::COMMAND,
     &whatis::COMMAND,
-    &spike::COMMAND,
 ];
 
 /// The command called `name`, by its name or an alias.
