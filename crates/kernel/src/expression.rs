@@ -214,7 +214,30 @@ impl Kernel {
             return None;
         }
         let (symbol, offset) = self.symbol_at(address)?;
+        // The tables of kallsyms are linked last into .rodata, and behind them lie the literal
+        // strings, which have no symbols. (scripts/link-vmlinux.sh)
+        if offset != 0 && symbol.name.starts_with("kallsyms_") {
+            return None;
+        }
         (offset == 0 || symbol.size.is_some_and(|size| offset < size)).then_some((symbol, offset))
+    }
+
+    /// Whether `symbol` is code: its address tells, where the sections' edges are known. Of its
+    /// letter no more is believed than must be: there are kernels (7.x) whose data is all `t`.
+    pub fn is_code(&self, symbol: &Symbol) -> bool {
+        if symbol.module.is_some() || !symbol.is_text() {
+            return symbol.is_text();
+        }
+        let within = |start, end| match (self.symbol(start), self.symbol(end)) {
+            (Ok(start), Ok(end)) => Some((start..end).contains(&symbol.address)),
+            _ => None,
+        };
+        let text = within("_stext", "_etext");
+        let init = within("_sinittext", "_einittext");
+        match (text, init) {
+            (None, None) => true,
+            (text, init) => text.unwrap_or(false) || init.unwrap_or(false),
+        }
     }
 
     /// Whether `symbol` is a per-CPU variable, of which each CPU has a copy.
@@ -223,7 +246,7 @@ impl Kernel {
         match (edge("__per_cpu_start"), edge("__per_cpu_end")) {
             (Some(start), Some(end)) => {
                 symbol.module.is_none()
-                    && !symbol.is_text()
+                    && !self.is_code(symbol)
                     && (start..end).contains(&symbol.address)
             }
             _ => false,

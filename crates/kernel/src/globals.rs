@@ -1,111 +1,38 @@
 //! The types of well-known global variables.
 //!
 //! BTF describes per-CPU variables only, so without a vmlinux nothing in the dump says that
-//! `init_task` is a `struct task_struct`. This table does, for the variables that people type. A
-//! type is spelled as in C; `[]` is an array that reaches to the next symbol. A symbol that the
-//! kernel does not have does no harm.
+//! `init_task` is a `struct task_struct`. The table does, for the variables that people type. A
+//! type is spelled as in C; `[]` is an array that reaches to the next symbol, but for characters,
+//! which reach to their NUL. A symbol that the kernel does not have does no harm.
 
-/// Symbol and type, sorted by symbol.
-const TABLE: &[(&str, &str)] = &[
-    ("__cpu_active_mask", "struct cpumask"),
-    ("__cpu_online_mask", "struct cpumask"),
-    ("__cpu_possible_mask", "struct cpumask"),
-    ("__cpu_present_mask", "struct cpumask"),
-    ("__per_cpu_offset", "unsigned long []"),
-    ("_totalram_pages", "atomic_long_t"),
-    ("all_bdis", "struct list_head"),
-    ("avenrun", "unsigned long [3]"),
-    ("block_class", "struct class"),
-    ("boot_cpu_data", "struct cpuinfo_x86"),
-    ("btf_modules", "struct list_head"),
-    ("cad_pid", "struct pid *"),
-    ("cgrp_dfl_root", "struct cgroup_root"),
-    ("chrdevs", "struct char_device_struct *[255]"),
-    ("cpu_khz", "unsigned int"),
-    ("crash_notes", "void *"),
-    ("crashing_cpu", "int"),
-    ("def_root_domain", "struct root_domain"),
-    ("dentry_hashtable", "struct hlist_bl_head *"),
-    ("elf_format", "struct linux_binfmt"),
-    ("file_systems", "struct file_system_type *"),
-    ("hstates", "struct hstate []"),
-    ("init_css_set", "struct css_set"),
-    ("init_cred", "struct cred"),
-    ("init_fs", "struct fs_struct"),
-    ("init_mm", "struct mm_struct"),
-    ("init_net", "struct net"),
-    ("init_nsproxy", "struct nsproxy"),
-    ("init_pid_ns", "struct pid_namespace"),
-    ("init_signals", "struct signal_struct"),
-    ("init_task", "struct task_struct"),
-    ("init_thread_union", "union thread_union"),
-    ("init_user_ns", "struct user_namespace"),
-    ("init_uts_ns", "struct uts_namespace"),
-    ("inode_hashtable", "struct hlist_head *"),
-    ("iomem_resource", "struct resource"),
-    ("ioport_resource", "struct resource"),
-    ("jiffies", "unsigned long"),
-    ("jiffies_64", "unsigned long"),
-    ("linux_banner", "char []"),
-    ("linux_proc_banner", "char []"),
-    ("log_buf", "char *"),
-    ("log_buf_len", "unsigned int"),
-    ("max_pfn", "unsigned long"),
-    ("memblock", "struct memblock"),
-    ("min_free_kbytes", "int"),
-    ("mem_section", "struct mem_section **"),
-    ("modules", "struct list_head"),
-    ("mount_hashtable", "struct hlist_head *"),
-    ("names_cachep", "struct kmem_cache *"),
-    ("net_namespace_list", "struct list_head"),
-    ("nr_cpu_ids", "unsigned int"),
-    ("nr_irqs", "int"),
-    ("nr_swapfiles", "unsigned int"),
-    ("nr_threads", "int"),
-    ("oops_in_progress", "int"),
-    ("page_offset_base", "unsigned long"),
-    ("panic_cpu", "atomic_t"),
-    ("panic_on_oops", "int"),
-    ("panic_on_warn", "int"),
-    ("panic_timeout", "int"),
-    ("phys_base", "unsigned long"),
-    ("pid_max", "int"),
-    ("platform_bus_type", "struct bus_type"),
-    ("prb", "struct printk_ringbuffer *"),
-    ("rcu_state", "struct rcu_state"),
-    ("root_mountflags", "int"),
-    ("root_task_group", "struct task_group"),
-    ("running_helpers", "atomic_t"),
-    ("saved_command_line", "char *"),
-    ("slab_caches", "struct list_head"),
-    ("socket_file_ops", "struct file_operations"),
-    ("super_blocks", "struct list_head"),
-    ("swap_info", "struct swap_info_struct *[32]"),
-    ("swapper_pg_dir", "pgd_t []"),
-    ("sysctl_hung_task_timeout_secs", "unsigned long"),
-    ("sysctl_overcommit_memory", "int"),
-    ("system_state", "enum system_states"),
-    ("tainted_mask", "unsigned long"),
-    ("task_groups", "struct list_head"),
-    ("tcp_hashinfo", "struct inet_hashinfo"),
-    ("timekeeper", "struct timekeeper"),
-    ("tk_core", "struct tk_data"),
-    ("total_swap_pages", "long"),
-    ("totalreserve_pages", "unsigned long"),
-    ("tsc_khz", "unsigned int"),
-    ("tty_drivers", "struct list_head"),
-    ("vm_node_stat", "atomic_long_t []"),
-    ("vm_swappiness", "int"),
-    ("vm_zone_stat", "atomic_long_t []"),
-    ("vmalloc_base", "unsigned long"),
-    ("vmap_area_list", "struct list_head"),
-    ("vmemmap_base", "unsigned long"),
-    ("watchdog_thresh", "int"),
-    ("workqueues", "struct list_head"),
-    ("xtime_lock", "seqlock_t"),
-];
+mod table;
+
+use table::TABLE;
 
 /// The type of the global variable `name`, spelled as in C.
 pub fn declared_type(name: &str) -> Option<&'static str> {
-    TABLE.iter().find(|(symbol, _)| *symbol == name).map(|(_, ty)| *ty)
+    let index = TABLE.binary_search_by(|(symbol, _)| (*symbol).cmp(name)).ok()?;
+    TABLE.get(index).map(|(_, ty)| *ty)
+}
+
+/// Every entry of the table: symbol and type.
+pub fn declared_types() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_names_no_symbol_twice() {
+        assert!(TABLE.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn well_known_variables_have_types() {
+        assert_eq!(declared_type("init_task"), Some("struct task_struct"));
+        assert_eq!(declared_type("jiffies"), Some("volatile unsigned long"));
+        assert_eq!(declared_type("nosuch"), None);
+    }
 }

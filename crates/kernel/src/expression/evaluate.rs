@@ -92,7 +92,7 @@ impl Evaluator<'_> {
 
     /// The type of what `symbol` names: a function's or a variable's.
     pub fn symbol_type(&self, symbol: &Symbol) -> Option<TypeId> {
-        if symbol.is_text() {
+        if self.kernel.is_code(symbol) {
             Some(self.types.function(&symbol.name).unwrap_or_else(|| self.code_type()))
         } else {
             self.variable_type(&symbol.name)
@@ -102,6 +102,11 @@ impl Evaluator<'_> {
     /// The type of the global variable `name`: from BTF, which knows per-CPU variables, from the
     /// vmlinux's DWARF, which knows all, or as the table of well-known ones declares it.
     pub fn variable_type(&self, name: &str) -> Option<TypeId> {
+        // `linux_banner` is declared without a length where gdb finds it (init/version.c), and is
+        // shown as the pointer that it is there.
+        if globals::declared_type(name) == Some("const char []") {
+            return self.declared_variable_type(name);
+        }
         self.types
             .variable(name)
             .or_else(|| self.dwarf_variable_type(name))

@@ -132,7 +132,7 @@ impl Request<'_> {
     fn set_bounds(&mut self, reverse: bool, forward: bool) -> Result<(), CommandError> {
         let address = self.start;
         let symbol = match &self.user {
-            None => self.kernel.symbol_at(address).filter(|(symbol, _)| symbol.is_text()),
+            None => self.kernel.symbol_at(address).filter(|(symbol, _)| self.kernel.is_code(symbol)),
             Some(_) => None,
         };
         if (reverse || forward) && symbol.is_none() {

@@ -64,7 +64,7 @@ impl Render for SymbolLine {
 
 impl SymbolLine {
     fn new(kernel: &Kernel, symbol: &Symbol, offset: u64, with_line: bool) -> Self {
-        let line = (with_line && symbol.is_text())
+        let line = (with_line && kernel.is_code(symbol))
             .then(|| source_line(kernel, symbol.address.offset(offset)))
             .flatten();
         Self {
@@ -125,7 +125,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
             .flatten()
             {
                 let mut line = SymbolLine::new(&kernel, &symbol, offset, !exact);
-                line.exact = exact && symbol.is_text();
+                line.exact = exact && kernel.is_code(&symbol);
                 out.emit(&line)?;
             }
         }
