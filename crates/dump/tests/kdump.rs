@@ -295,6 +295,12 @@ fn a_file_cut_short_keeps_what_is_before_the_cut() {
     assert_eq!(read_page(&dump, 2), Err(Unavailable::Truncated));
     assert_eq!(read_page(&dump, 3), Err(Unavailable::Excluded));
     assert_eq!(read_page(&dump, 39_998), Err(Unavailable::Truncated));
+    // In bitmap 1: not one page can be had.
+    let mut cut = file.clone();
+    cut.truncate(offsets.bitmap1 + 8);
+    let dump = open(cut);
+    assert!(dump.is_truncated());
+    assert_eq!(read_page(&dump, 2), Err(Unavailable::Truncated));
     // Within the headers: facts of the first block.
     let mut cut = file;
     cut.truncate(500);

@@ -89,6 +89,9 @@ impl KdumpMemory {
 
     /// Whether the file ends before the data of the last pages that it should hold.
     pub(crate) fn is_truncated(&self) -> bool {
+        if self.index.len() < self.descriptors {
+            return true;
+        }
         let rank = |pfn| self.dumped.rank_of_position(&self.index, pfn);
         let count = match self.split {
             Some((start, end)) => match (rank(start), rank(end)) {
