@@ -21,6 +21,8 @@ pub(super) fn quote_string(text: &mut String, bytes: &[u8], more: bool, options:
         let rest = bytes.get(at..).unwrap_or(&[]);
         let run = rest.iter().position(|&other| other != byte).unwrap_or(rest.len());
         let repeated = run as u64 > options.repeats;
+        let left = usize::try_from(options.elements).unwrap_or(usize::MAX).saturating_sub(at);
+        let run = if repeated { run } else { run.min(left) };
         if repeated {
             text.push_str(if open {
                 "\", "

@@ -288,3 +288,10 @@ fn floats() {
     assert_eq!(show(1e100, 8), "1e+100");
     assert_eq!(show(-2.0, 8), "-2");
 }
+
+#[test]
+fn a_run_that_is_not_folded_is_cut_at_the_limit_of_elements() {
+    let options = TextOptions { elements: 3, repeats: u64::MAX, ..TextOptions::default() };
+    assert_eq!(Value::Text(b"aaaaa".to_vec()).text(&options), "\"aaa\"...");
+    assert_eq!(Value::Text(b"abbbb".to_vec()).text(&options), "\"abb\"...");
+}
