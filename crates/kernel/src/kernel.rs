@@ -51,7 +51,7 @@ pub struct Options {
 #[non_exhaustive]
 pub enum OpenKernelError {
     /// Without VMCOREINFO nothing says where the page table is.
-    #[error("the dump has no VMCOREINFO note, so its kernel cannot be found")]
+    #[error("no VMCOREINFO in the dump's notes or memory, so its kernel cannot be found")]
     NoVmcoreinfo,
     /// A VMCOREINFO key that is needed.
     #[error("VMCOREINFO lacks {0}")]
@@ -82,8 +82,10 @@ impl Kernel {
         vmlinux: Option<Arc<Vmlinux>>,
         options: Options,
     ) -> Result<Self, OpenKernelError> {
-        let vmcoreinfo =
-            dump.vmcoreinfo().cloned().ok_or(OpenKernelError::NoVmcoreinfo)?;
+        let vmcoreinfo = match dump.vmcoreinfo() {
+            Some(vmcoreinfo) => vmcoreinfo.clone(),
+            None => find_vmcoreinfo(&dump).ok_or(OpenKernelError::NoVmcoreinfo)?,
+        };
         let swapper_pg_dir =
             vmcoreinfo.symbol("swapper_pg_dir").ok_or(OpenKernelError::NoKey("swapper_pg_dir"))?;
         let phys_base = vmcoreinfo
@@ -299,6 +301,23 @@ impl Kernel {
         self.read(address, &mut bytes[..N.min(8)])?;
         Ok(u64::from_le_bytes(bytes))
     }
+}
+
+/// The note that the kernel prepared at boot, found in its memory: dumps that a hypervisor wrote
+/// do not carry it along. A kernel that was booted before the one that died may have left its own
+/// behind, so only a note that leads to a page table in the dump counts.
+fn find_vmcoreinfo(dump: &Dump) -> Option<Vmcoreinfo> {
+    let memory = dump.memory();
+    let leads_to_page_table = |vmcoreinfo: &Vmcoreinfo| {
+        let root = vmcoreinfo.symbol("swapper_pg_dir").zip(vmcoreinfo.number("phys_base"));
+        root.is_some_and(|(swapper_pg_dir, phys_base)| {
+            let offset = swapper_pg_dir.wrapping_sub(x86_64::START_KERNEL_MAP);
+            let root = PhysAddr(offset.wrapping_add(phys_base.cast_unsigned()));
+            memory.probe(root).is_ok()
+        })
+    };
+    let found = Vmcoreinfo::find_in_memory(&*memory, |_| true);
+    found.into_iter().map(|(_, vmcoreinfo)| vmcoreinfo).find(leads_to_page_table)
 }
 
 impl VirtualMemory for Kernel {
