@@ -7,6 +7,7 @@
 //! cores.
 
 mod death_frames;
+mod sleeping;
 mod tables;
 mod trampolines;
 mod walker;
@@ -14,31 +15,16 @@ mod walker;
 use crate::arch::x86_64::stacks;
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
-use crate::layout;
 use crate::tasks::Task;
 use mortis_debuginfo::dwarf::{SourceFrame, SourceLine};
 use mortis_debuginfo::symbols::Symbol;
 use mortis_memory::{ReadError, VirtAddr, VirtualMemory, X86_64Registers};
-use mortis_unwind::{
-    KnownRegisters, Options, Register, Stack, StackKind, Stacks, Start, Stop, Tables,
-};
+use mortis_unwind::{Options, Stack, StackKind, Stacks, Start, Stop, Tables};
 use trampolines::TrampolineAddresses;
 use walker::Walker;
+pub(crate) use walker::stack_bytes;
 
 pub use mortis_unwind::{Frame, PtRegs, Trust};
-
-layout! {
-    /// What a task that gives up its CPU leaves on its stack: arch/x86/include/asm/switch_to.h.
-    struct InactiveTaskFrame = "inactive_task_frame" {
-        r15: "r15",
-        r14: "r14",
-        r13: "r13",
-        r12: "r12",
-        bx: "bx",
-        bp: "bp",
-        ret_addr: "ret_addr",
-    }
-}
 
 /// What all walks over one dump share.
 pub(crate) struct UnwindContext {
@@ -233,7 +219,7 @@ impl Kernel {
             (Err(error), None) => Err(error.into()),
             (Ok(stack), None) if stack.is_null() => Err(BacktraceEnd::NoStack),
             (_, Some(cpu)) => self.start_of_cpu(&walker, cpu),
-            (Ok(_), None) => self.start_of_sleeping(task).map(Beginning::At),
+            (Ok(_), None) => sleeping::start(&walker, task).map(Beginning::At),
         };
         let start = chosen_start(self, start, at);
         self.finish_backtrace(&walker, Some(task), cpu, start)
@@ -246,28 +232,6 @@ impl Kernel {
         let walker = Walker::new(self, self.unwind_context(), task, stack);
         let start = self.start_of_cpu(&walker, cpu);
         self.finish_backtrace(&walker, task, Some(cpu), start)
-    }
-
-    /// A task that sleeps saved its registers where `thread.sp` points.
-    fn start_of_sleeping(&self, task: Task) -> Result<Start, BacktraceEnd> {
-        let frame = self.task_struct()?.thread_sp.pointer(self, task.address)?;
-        let layout = self.layout::<InactiveTaskFrame>()?;
-        let bytes = self.read_bytes(frame, layout.size_of)?;
-        let slot = layout.ret_addr.address(frame)?;
-        let ip = layout.ret_addr.u64_in(&bytes)?;
-        let mut registers = KnownRegisters::at(VirtAddr(ip), slot.offset(8));
-        let saved = [
-            (Register::R15, &layout.r15),
-            (Register::R14, &layout.r14),
-            (Register::R13, &layout.r13),
-            (Register::R12, &layout.r12),
-            (Register::Rbx, &layout.bx),
-            (Register::Rbp, &layout.bp),
-        ];
-        for (register, member) in saved {
-            registers.put(register, member.u64_in(&bytes).ok());
-        }
-        Ok(Start::at_sleeping_task(registers, slot))
     }
 
     fn start_of_cpu(&self, walker: &Walker<'_>, cpu: u32) -> Result<Beginning, BacktraceEnd> {

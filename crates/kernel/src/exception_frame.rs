@@ -3,9 +3,9 @@
 //! A backtrace knows the ones that still matter from the unwind tables. Others, from earlier
 //! exceptions on the same stack, can only be searched for, and are as trustworthy as that.
 
-use crate::error::Result;
+use crate::backtrace::stack_bytes;
 use crate::kernel::Kernel;
-use mortis_memory::{VirtAddr, VirtualMemory, X86_64Registers};
+use mortis_memory::{VirtAddr, X86_64Registers};
 use mortis_unwind::Stack;
 
 /// A `struct pt_regs` that was found on a stack.
@@ -25,18 +25,12 @@ const USER_CS: u64 = 0x33;
 const USER32_CS: u64 = 0x23;
 const USER_SS: u64 = 0x2b;
 
-/// More bytes than any stack has.
-const MAX_STACK: u64 = 1 << 20;
-
 impl Kernel {
-    /// What looks like saved registers on `stack`, from `from` upwards. Where two would overlap,
-    /// the lower one counts: entry code copies what the CPU pushed, behind the registers.
-    ///
-    /// # Errors
-    /// When the stack is not in the dump.
-    pub fn exception_frames(&self, stack: &Stack, from: VirtAddr) -> Result<Vec<ExceptionFrame>> {
-        let size = stack.high.0.saturating_sub(from.0).min(MAX_STACK);
-        let bytes = self.read_bytes(from, size)?;
+    /// What looks like saved registers on `stack`, from `from` upwards, and whether all of the
+    /// stack was in the dump. Where two would overlap, the lower one counts: entry code copies
+    /// what the CPU pushed, behind the registers.
+    pub fn exception_frames(&self, stack: &Stack, from: VirtAddr) -> (Vec<ExceptionFrame>, bool) {
+        let (bytes, complete) = stack_bytes(self, stack, from);
         let mut frames = Vec::new();
         let mut at = 0;
         while let Some(window) = bytes.get(at..at + X86_64Registers::PT_REGS_SIZE) {
@@ -48,7 +42,7 @@ impl Kernel {
                 at += 8;
             }
         }
-        Ok(frames)
+        (frames, complete)
     }
 
     fn is_exception_frame(&self, registers: &X86_64Registers) -> bool {

@@ -11,11 +11,13 @@
 mod cache;
 mod cpu;
 mod freelist;
+mod lookup;
 mod objects;
 mod usage;
 
 pub use cache::{SlabCache, SlabNode};
 pub use cpu::{CpuSlabs, Sheaf};
+pub use lookup::{SlabFinder, SlabObject};
 pub use objects::{ObjectState, Slab, SlabObjects};
 pub use usage::SlabUsage;
 

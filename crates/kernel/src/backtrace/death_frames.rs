@@ -29,8 +29,7 @@ pub(super) fn start(
         .filter_map(|name| walker.kernel.symbols().ok()?.symbol(name))
         .collect();
     stacks(walker, cpu).iter().find_map(|stack| {
-        let words = walker.stack_words(stack)?;
-        words.iter().enumerate().find_map(|(index, &word)| {
+        walker.stack_words(stack).iter().enumerate().find_map(|(index, &word)| {
             let ip = VirtAddr(word);
             let is_inside = |function: &Symbol| {
                 let size = function.size.unwrap_or(0);

@@ -9,6 +9,7 @@ use mortis_unwind::{Options, Stack, StackKind, Start, Tables, TaskAndCpuStacks, 
 
 /// More bytes than any stack has.
 const MAX_STACK: u64 = 1 << 20;
+const PAGE_SIZE: u64 = 4096;
 
 /// Walks over the stack of one task, and the CPUs' stacks it may have left it for.
 pub(super) struct Walker<'k> {
@@ -55,10 +56,29 @@ impl<'k> Walker<'k> {
         self.kernel.symbol_at(ip).map(|(symbol, _)| symbol.address)
     }
 
-    /// All words of a stack, lowest first.
-    pub(super) fn stack_words(&self, stack: &Stack) -> Option<Vec<u64>> {
-        let size = stack.high.0.checked_sub(stack.low.0)?.min(MAX_STACK);
-        let bytes = self.kernel.read_bytes(stack.low, size).ok()?;
-        Some(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    /// All words of a stack, lowest first; those that are not in the dump as zeros.
+    pub(super) fn stack_words(&self, stack: &Stack) -> Vec<u64> {
+        let (bytes, _) = stack_bytes(self.kernel, stack, stack.low);
+        bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
     }
+}
+
+/// The content of a stack from `from` up, with zeros for pages that are not in the dump, and
+/// whether all were: a collector leaves pages out that hold nothing but zeros.
+pub(crate) fn stack_bytes(kernel: &Kernel, stack: &Stack, from: VirtAddr) -> (Vec<u8>, bool) {
+    let size = stack.high.0.saturating_sub(from.0).min(MAX_STACK);
+    let mut bytes = vec![0; size as usize];
+    let mut complete = true;
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = from.offset(done as u64);
+        let len = ((PAGE_SIZE - at.0 % PAGE_SIZE) as usize).min(bytes.len() - done);
+        let Some(page) = bytes.get_mut(done..done + len) else { break };
+        if kernel.read(at, page).is_err() {
+            page.fill(0);
+            complete = false;
+        }
+        done += len;
+    }
+    (bytes, complete)
 }

@@ -1,5 +1,6 @@
 //! `foreach`: another command for each of many tasks.
 
+use super::bt;
 use super::ps::selection::{self, Selector, is_number, quoted};
 use super::ps::{self, Request};
 use crate::arguments::Arguments;
@@ -13,6 +14,9 @@ use mortis_kernel::tasks::{Task, TaskState};
 use mortis_memory::VirtAddr;
 use rustc_hash::FxHashSet;
 
+/// What the options are for.
+const GIVEN_ON: &str = "given on to the command";
+
 /// `foreach`.
 pub const COMMAND: Command = Command {
     name: "foreach",
@@ -21,28 +25,28 @@ pub const COMMAND: Command = Command {
     synopsis: "[[pid | task | name | 'expression' | state]... | user | kernel | gleader | active]\n     \
                command [options] [arguments]",
     options: &[
-        flag('a', ""),
-        flag('c', ""),
-        flag('d', ""),
-        flag('e', ""),
-        flag('f', ""),
-        flag('F', ""),
-        flag('g', ""),
-        flag('G', ""),
-        flag('i', ""),
-        flag('k', ""),
-        flag('l', ""),
-        flag('m', ""),
-        flag('o', ""),
-        flag('p', ""),
-        flag('r', ""),
-        flag('s', ""),
-        flag('S', ""),
-        flag('t', ""),
-        flag('T', ""),
-        flag('u', ""),
-        flag('v', ""),
-        flag('x', ""),
+        flag('a', GIVEN_ON),
+        flag('c', GIVEN_ON),
+        flag('d', GIVEN_ON),
+        flag('e', GIVEN_ON),
+        flag('f', GIVEN_ON),
+        flag('F', GIVEN_ON),
+        flag('g', GIVEN_ON),
+        flag('G', GIVEN_ON),
+        flag('i', GIVEN_ON),
+        flag('k', GIVEN_ON),
+        flag('l', GIVEN_ON),
+        flag('m', GIVEN_ON),
+        flag('o', GIVEN_ON),
+        flag('p', GIVEN_ON),
+        flag('r', GIVEN_ON),
+        flag('s', GIVEN_ON),
+        flag('S', GIVEN_ON),
+        flag('t', GIVEN_ON),
+        flag('T', GIVEN_ON),
+        flag('u', GIVEN_ON),
+        flag('v', GIVEN_ON),
+        flag('x', GIVEN_ON),
         value('R', "reference", "only what refers to this"),
         value('y', "policy", "ps: only tasks of these scheduling policies"),
     ],
@@ -106,6 +110,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     if name == ps::COMMAND.name {
         let arguments = Arguments::parse(command, &options)?;
         return Request::parse(session, &arguments)?.run_for(session, &tasks, out);
+    }
+    if name == bt::COMMAND.name {
+        return bt::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
     }
     let each = Each { command, heading, options, rest };
     let focus = session.swap_context(None);

@@ -65,11 +65,15 @@ impl Guest {
     }
 
     pub fn session(&self) -> Session {
-        session(&[self.dump.clone()])
+        session(std::slice::from_ref(&self.dump))
     }
 }
 
 pub fn session(files: &[PathBuf]) -> Session {
+    session_with(files, KernelOptions::default())
+}
+
+pub fn session_with(files: &[PathBuf], options: KernelOptions) -> Session {
     let settings = Settings {
         radix: Radix::Decimal,
         disassembly: DisassemblyFlavor::Att,
@@ -78,8 +82,7 @@ pub fn session(files: &[PathBuf]) -> Session {
         scroll: false,
         print_max: 200,
     };
-    open(files, KernelOptions::default(), settings)
-        .unwrap_or_else(|error| panic!("{files:?}: {error}"))
+    open(files, options, settings).unwrap_or_else(|error| panic!("{files:?}: {error}"))
 }
 
 /// A command's text.

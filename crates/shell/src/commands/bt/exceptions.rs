@@ -88,9 +88,9 @@ pub(super) fn run_on_task(
     out: &mut Output,
 ) -> Result<(), CommandError> {
     let header = TaskHeader::read(kernel, task);
-    let frames = match kernel.task_stack(task)? {
-        Some(stack) => kernel.exception_frames(&stack, request.start.sp.unwrap_or(stack.low))?,
-        None => Vec::new(),
+    let (frames, complete) = match kernel.task_stack(task)? {
+        Some(stack) => kernel.exception_frames(&stack, request.start.sp.unwrap_or(stack.low)),
+        None => (Vec::new(), true),
     };
     out.emit(&StackExceptions {
         task: Some(header),
@@ -98,6 +98,9 @@ pub(super) fn run_on_task(
         stack: "task",
         frames: frames.iter().map(|frame| Found::new(kernel, request, frame)).collect(),
     })?;
+    if !complete {
+        out.warn(format!("pages of the stack of task {:x} are not in the dump", task.address));
+    }
     Ok(())
 }
 
@@ -119,13 +122,11 @@ pub(super) fn run_on_cpus(
         .collect();
     // The interrupt stacks of all CPUs first, then each CPU's exception stacks.
     stacks.sort_by_key(|stack| (stack.kind.is_exception(), stack.cpu, stack.low));
-    let mut unreadable = 0u64;
+    let mut missing = 0u64;
     for stack in stacks {
         out.check()?;
-        let Ok(frames) = kernel.exception_frames(stack, stack.low) else {
-            unreadable += 1;
-            continue;
-        };
+        let (frames, complete) = kernel.exception_frames(stack, stack.low);
+        missing += u64::from(!complete);
         // Only encrypted guests use these two.
         let rare =
             matches!(stack.kind, StackKind::VmmCommunication | StackKind::VmmCommunicationFallback);
@@ -139,8 +140,8 @@ pub(super) fn run_on_cpus(
             frames: frames.iter().map(|frame| Found::new(kernel, request, frame)).collect(),
         })?;
     }
-    if unreadable > 0 {
-        out.warn(format!("{unreadable} stacks of CPUs are not in the dump"));
+    if missing > 0 {
+        out.warn(format!("pages of {missing} stacks are not in the dump and were taken for empty"));
     }
     Ok(())
 }

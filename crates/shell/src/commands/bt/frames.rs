@@ -50,8 +50,6 @@ pub(super) struct FrameLayout {
     /// The exception stack that was left after this frame's registers: the function interrupted
     /// is then shown once more, at its stack pointer.
     pub(super) left_after: Option<(String, u64)>,
-    /// Shown behind the registers of the next frame.
-    pub(super) content_later: bool,
     pub(super) show_line: bool,
     pub(super) show_inlined: bool,
     /// The radix of offsets, where they are shown.
@@ -168,9 +166,7 @@ impl FrameItem {
             None => {
                 self.render_line(out, style, self.frame.map_or(0, |frame| frame.0));
                 self.render_source(out);
-                if !self.layout.content_later {
-                    self.render_content(out);
-                }
+                self.render_content(out);
             }
         }
     }
@@ -255,10 +251,28 @@ pub(super) fn content(
 
 /// A word as `-f` or `-F` shows it.
 fn spell(kernel: &Kernel, request: &Request, word: u64) -> String {
-    if request.content >= Content::Symbolic
-        && let Some((symbol, offset)) = kernel.symbol_at(VirtAddr(word))
-    {
-        return with_offset(&symbol.name, offset, Radix::Decimal);
+    if request.content < Content::Symbolic {
+        return format!("{word:016x}");
     }
-    format!("{word:016x}")
+    if let Some((object, cache)) = request.slab_object(kernel, VirtAddr(word)) {
+        return match request.content {
+            Content::SymbolicWithAddress => format!("[{object:x}:{cache}]"),
+            _ => format!("[{cache}]"),
+        };
+    }
+    spell_symbolic(kernel, word)
+}
+
+/// How far behind a symbol that is not code a word may be and still have to do with it. Strings
+/// and other nameless data are far behind any.
+const LARGEST_OBJECT: u64 = 64 << 10;
+
+/// A word as a symbol, or in digits.
+pub(super) fn spell_symbolic(kernel: &Kernel, word: u64) -> String {
+    match kernel.symbol_at(VirtAddr(word)) {
+        Some((symbol, offset)) if symbol.is_text() || offset < LARGEST_OBJECT => {
+            with_offset(&symbol.name, offset, Radix::Decimal)
+        }
+        _ => format!("{word:016x}"),
+    }
 }

@@ -10,10 +10,11 @@ use crate::session::{Radix, Session};
 use mortis_debuginfo::dwarf::{SourceFrame, SourceLine};
 use mortis_kernel::Kernel;
 use mortis_kernel::backtrace::{BacktraceFrame, StartAt};
+use mortis_kernel::slab::SlabFinder;
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
 use rustc_hash::FxHashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What is shown of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(super) struct Request {
     thread_group: bool,
     json: bool,
     sources: Mutex<FxHashMap<VirtAddr, Source>>,
+    /// For `-F`.
+    slabs: OnceLock<Option<SlabFinder>>,
 }
 
 /// Where a frame's code was written.
@@ -138,6 +141,7 @@ impl Request {
             thread_group: arguments.has('g'),
             json: session.settings.face == Face::Json && vmlinux,
             sources: Mutex::default(),
+            slabs: OnceLock::new(),
         })
     }
 
@@ -204,6 +208,17 @@ impl Request {
             sources.insert(address, source.clone());
         }
         source
+    }
+
+    /// The slab object that `address` lies in, and the name of its cache.
+    pub(super) fn slab_object(
+        &self,
+        kernel: &Kernel,
+        address: VirtAddr,
+    ) -> Option<(VirtAddr, &str)> {
+        let slabs = self.slabs.get_or_init(|| SlabFinder::new(kernel).ok()).as_ref()?;
+        let object = slabs.object_at(kernel, address)?;
+        Some((object.address, object.cache_name()?))
     }
 
     /// What `-t`, `-T`, `-r` and `-e` show of a task.

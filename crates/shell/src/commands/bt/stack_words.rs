@@ -1,6 +1,6 @@
 //! `bt -t`, `-T` and `-r`: a stack's words without a walk.
 
-use super::frames::{stack_label, with_offset};
+use super::frames::{spell_symbolic, stack_label, with_offset};
 use super::registers::Registers;
 use super::request::{Mode, Request};
 use crate::command::CommandError;
@@ -211,7 +211,8 @@ fn add_text(
 #[derive(Serialize)]
 struct RawRow {
     address: Hex,
-    values: Vec<Hex>,
+    /// Numbers, and addresses as symbols.
+    values: Vec<String>,
 }
 
 /// The content of a task's stack.
@@ -228,7 +229,7 @@ impl Render for RawStack {
         for row in &self.rows {
             out.push_str(&format!("{:x}:  ", row.address.0));
             for value in &row.values {
-                out.push_str(&format!("{:016x} ", value.0));
+                out.push_str(&format!("{value:<16} "));
             }
             out.push('\n');
         }
@@ -241,10 +242,15 @@ pub(super) fn show_raw(kernel: &Kernel, task: Task, out: &mut Output) -> Result<
     if let Some(stack) = kernel.task_stack(task)? {
         let bytes = kernel.read_bytes(stack.low, stack.high.0.wrapping_sub(stack.low.0))?;
         let words = bytes.as_chunks::<8>().0;
-        rows.extend(words.chunks(2).enumerate().map(|(row, words)| RawRow {
-            address: Hex(stack.low.0 + row as u64 * 16),
-            values: words.iter().map(|word| Hex(u64::from_le_bytes(*word))).collect(),
-        }));
+        rows.extend(
+            words.chunks(2).enumerate().map(|(row, words)| RawRow {
+                address: Hex(stack.low.0 + row as u64 * 16),
+                values: words
+                    .iter()
+                    .map(|word| spell_symbolic(kernel, u64::from_le_bytes(*word)))
+                    .collect(),
+            }),
+        );
     }
     out.emit(&RawStack { task: header, rows })?;
     Ok(())

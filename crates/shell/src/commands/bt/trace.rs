@@ -7,7 +7,6 @@ use crate::output::{Render, Style};
 use crate::task_header::TaskHeader;
 use mortis_kernel::Kernel;
 use mortis_kernel::backtrace::{Backtrace, BacktraceEnd, BacktraceFrame};
-use mortis_memory::VirtAddr;
 use mortis_unwind::StackKind;
 use serde::Serialize;
 
@@ -96,45 +95,34 @@ fn number(kernel: &Kernel, request: &Request, frames: &[BacktraceFrame]) -> Vec<
     items
 }
 
-/// Adds the words between a frame's return address and the next one's. Registers saved in between
-/// are shown first.
+/// Adds the words between a frame's return address and the next one's on the same stack. Where
+/// registers were saved in between, the words come after them.
 fn add_content(
     kernel: &Kernel,
     request: &Request,
     frames: &[BacktraceFrame],
     items: &mut [FrameItem],
 ) {
-    /// From `ip` to the end of a `struct pt_regs`.
-    const IP_TO_SS: u64 = 4 * 8;
-    for index in 0..frames.len() {
-        let Some(frame) = frames.get(index) else { continue };
-        let (Some(stack), Some(next)) = (frame.stack, frames.get(index + 1)) else { continue };
-        let interrupted = frame.registers.is_some();
-        // What lies below these registers belongs to the frame before.
-        let from = if interrupted {
-            match frame.frame.ip_slot {
-                Some(slot) if stack.holds(frame.frame.sp, 8) && index > 0 => {
-                    let before = frames.get(index - 1).and_then(|before| before.frame.ip_slot);
-                    before.map_or(slot, |before| before.offset(8))
-                }
-                _ => frame.frame.sp,
-            }
-        } else {
-            frame.frame.ip_slot.map_or(frame.frame.sp, |slot| slot.offset(8))
+    for (index, pair) in frames.windows(2).enumerate() {
+        let [frame, next] = pair else { continue };
+        let (from, stack) = match (&frame.registers, frame.frame.stack, frame.frame.ip_slot) {
+            (None, _, Some(slot)) => (slot.offset(8), frame.stack),
+            // The function that was interrupted, on a stack that was left by the exception.
+            (_, on, _) => (frame.frame.sp, on),
         };
-        let last = match (&next.registers, next.frame.ip_slot) {
-            // Shown with the registers that come next.
-            (Some(_), Some(slot)) if stack.holds(next.frame.sp, 8) && stack.holds(slot, 8) => {
-                if let Some(item) = items.get_mut(index) {
-                    item.layout.content_later = true;
-                }
-                continue;
+        let saved_on_same_stack = frame
+            .stack
+            .zip(frame.frame.stack)
+            .is_some_and(|(slot, sp)| index > 0 && frame.registers.is_some() && slot.low == sp.low);
+        let from = match index.checked_sub(1).and_then(|before| frames.get(before)) {
+            Some(before) if saved_on_same_stack => {
+                before.frame.ip_slot.map_or(from, |slot| slot.offset(8))
             }
-            (Some(_), Some(slot)) => slot.offset(IP_TO_SS),
-            (_, slot) => slot.unwrap_or_default(),
+            _ => from,
         };
-        let on_other_stack = stack.holds(last, 8).then_some(()).is_none();
-        if on_other_stack || last < VirtAddr(from.0) {
+        let (Some(stack), Some(last)) = (stack, next.frame.ip_slot) else { continue };
+        // Registers come next: the words are theirs to show, or their stack is left.
+        if next.registers.is_some() || !stack.holds(last, 8) || last < from {
             continue;
         }
         if let Some(item) = items.get_mut(index) {
