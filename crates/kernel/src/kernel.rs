@@ -249,9 +249,10 @@ impl Kernel {
 
     /// Whether `address` is outside the kernel's own image, where modules may be.
     fn is_module_address(&self, address: VirtAddr) -> bool {
-        self.symbols().ok().and_then(SymbolTable::kallsyms).is_none_or(|kallsyms| {
-            kallsyms.lookup_address(address).is_none()
-        })
+        self.symbols()
+            .ok()
+            .and_then(SymbolTable::kallsyms)
+            .is_none_or(|kallsyms| kallsyms.lookup_address(address).is_none())
     }
 
     /// The types: BTF from the dump, or else DWARF.
@@ -316,7 +317,14 @@ fn find_vmcoreinfo(dump: &Dump) -> Option<Vmcoreinfo> {
             memory.probe(root).is_ok()
         })
     };
-    let found = Vmcoreinfo::find_in_memory(&*memory, |_| true);
+    // Headers may speak of exabytes. No machine leaves this many megabytes in a row without a
+    // page at their start that its dump keeps.
+    const MAX_BARREN: u32 = 1 << 16;
+    let mut barren = 0;
+    let found = Vmcoreinfo::find_in_memory(&*memory, |reached| {
+        barren = if memory.probe(reached).is_ok() { 0 } else { barren + 1 };
+        barren < MAX_BARREN
+    });
     found.into_iter().map(|(_, vmcoreinfo)| vmcoreinfo).find(leads_to_page_table)
 }
 
