@@ -145,12 +145,12 @@ fn row(setup: &Setup, question: &Question, peer: &str, with_vmlinux: bool) -> Re
     let seconds = |figures: &[Figures]| {
         median(figures.iter().map(|figures| figures.wall.as_secs_f64()).collect())
     };
-    let mebibytes = |figures: &[Figures]| {
-        figures.iter().map(|figures| figures.peak).max().unwrap_or(0) / 1024
-    };
-    let ratios = ours.iter().zip(&theirs).map(|(mortis, other)| {
-        other.wall.as_secs_f64() / mortis.wall.as_secs_f64().max(1e-6)
-    });
+    let mebibytes =
+        |figures: &[Figures]| figures.iter().map(|figures| figures.peak).max().unwrap_or(0) / 1024;
+    let ratios = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(mortis, other)| other.wall.as_secs_f64() / mortis.wall.as_secs_f64().max(1e-6));
     println!(
         "{:<12} {:<16} {:>9.4} {:>8}   {:<6} {:>9.4} {:>8}   {:>6.1}x",
         question.name,

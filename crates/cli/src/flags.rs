@@ -184,7 +184,11 @@ pub fn help() -> String {
     for flag in FLAGS {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
         let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
-        help.push_str(&format!("  {short}{:<22} {}\n", format!("--{}{value}", flag.long), flag.help));
+        help.push_str(&format!(
+            "  {short}{:<22} {}\n",
+            format!("--{}{value}", flag.long),
+            flag.help
+        ));
     }
     help.push_str(
         "\nExamples:\n  \

@@ -31,17 +31,17 @@ fn main() -> ExitCode {
     if invocation.version {
         return print(concat!("mortis ", env!("CARGO_PKG_VERSION"), "\n"));
     }
-    let mut session = match open::open(&invocation.files, options(&invocation), settings(&invocation))
-    {
-        Ok(session) => session,
-        Err(failure) => {
-            eprintln!("mortis: {failure}");
-            if let Some(advice) = failure.advice {
-                eprintln!("  {advice}");
+    let mut session =
+        match open::open(&invocation.files, options(&invocation), settings(&invocation)) {
+            Ok(session) => session,
+            Err(failure) => {
+                eprintln!("mortis: {failure}");
+                if let Some(advice) = failure.advice {
+                    eprintln!("  {advice}");
+                }
+                return ExitCode::from(UNUSABLE);
             }
-            return ExitCode::from(UNUSABLE);
-        }
-    };
+        };
     if let Err(error) =
         signal_hook::flag::register(signal_hook::consts::SIGINT, session.interrupt.0.clone())
     {
@@ -148,7 +148,9 @@ fn run_lines(session: &mut Session, mut input: impl BufRead, name: &str) -> Outc
         match input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
             Ok(0) => return outcome,
             Ok(len) if len as u64 == MAX_LINE => {
-                eprintln!("mortis: {name} is no list of commands: a line is above {MAX_LINE} bytes");
+                eprintln!(
+                    "mortis: {name} is no list of commands: a line is above {MAX_LINE} bytes"
+                );
                 return Outcome::Failure;
             }
             Ok(_) => {}

@@ -69,9 +69,8 @@ impl Kernel {
         let note = self.cpus()?.address(percpu, cpu)?;
         let mut bytes = [0; NOTE_HEADER + PRSTATUS_SIZE];
         self.read(note, &mut bytes)?;
-        let word = |at: usize| {
-            bytes[at..].first_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word))
-        };
+        let word =
+            |at: usize| bytes[at..].first_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word));
         let valid = word(0) == 5 && word(4) as usize == PRSTATUS_SIZE && word(8) == NT_PRSTATUS;
         if !valid || word(NOTE_HEADER + PR_PID) > i32::MAX as u32 {
             return Ok(None);

@@ -135,7 +135,12 @@ impl Module {
         if layout.mem.exists() {
             let first = layout.mem.address(address)?;
             for (index, kind) in ModuleMemoryKind::BY_TYPE.into_iter().enumerate() {
-                module.add_range(kernel, &memory, kind, first.offset(index as u64 * memory.size_of))?;
+                module.add_range(
+                    kernel,
+                    &memory,
+                    kind,
+                    first.offset(index as u64 * memory.size_of),
+                )?;
             }
         } else {
             let core = layout.core_layout.address(address)?;

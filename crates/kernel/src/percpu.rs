@@ -67,9 +67,8 @@ impl Kernel {
             .map_or(64, u64::from)
             .clamp(1, MAX_CPUS);
         let bytes = self.read_bytes(mask, limit.div_ceil(64) * 8)?;
-        let set = |cpu: &u64| {
-            bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 != 0)
-        };
+        let set =
+            |cpu: &u64| bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 != 0);
         Ok((0..limit).filter(set).map(|cpu| cpu as u32).collect())
     }
 

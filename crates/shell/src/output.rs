@@ -173,7 +173,8 @@ impl<'a> Output<'a> {
                 if self.items > 0 {
                     self.buffer.push(',');
                 }
-                let json = serde_json::to_string(item).map_err(|error| Stop::Write(error.into()))?;
+                let json =
+                    serde_json::to_string(item).map_err(|error| Stop::Write(error.into()))?;
                 self.buffer.push_str(&json);
             }
         }

@@ -86,8 +86,7 @@ fn run_command(
     session.interrupt.clear();
     let style = if sink.is_redirected() { Style::default() } else { session.settings.style };
     let face = session.settings.face;
-    let begun =
-        Output::begin(sink, face, style, session.interrupt.clone(), command.name, words);
+    let begun = Output::begin(sink, face, style, session.interrupt.clone(), command.name, words);
     let mut output = match begun {
         Ok(output) => output,
         Err(stop) => return report_stop(command.name, &stop),

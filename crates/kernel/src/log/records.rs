@@ -9,16 +9,15 @@ use mortis_memory::VirtualMemory;
 /// More than any kernel's log buffer (`LOG_BUF_LEN_MAX`).
 const MAX_LOG: u64 = 1 << 31;
 
-pub(super) fn walk(
-    kernel: &Kernel,
-    visit: &mut dyn FnMut(LogRecord) -> bool,
-) -> Result<LogEnd> {
+pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<LogEnd> {
     let vmcoreinfo = kernel.vmcoreinfo();
     let member = |name: &str| {
         vmcoreinfo
             .offset(&format!("printk_log.{name}"))
             .or_else(|| vmcoreinfo.offset(&format!("log.{name}")))
-            .ok_or_else(|| KernelError::Unsupported(format!("VMCOREINFO lacks OFFSET(printk_log.{name})")))
+            .ok_or_else(|| {
+                KernelError::Unsupported(format!("VMCOREINFO lacks OFFSET(printk_log.{name})"))
+            })
     };
     let header = vmcoreinfo.size("printk_log").or(vmcoreinfo.size("log")).unwrap_or(16);
     let (ts_nsec, len, text_len) = (member("ts_nsec")?, member("len")?, member("text_len")?);
