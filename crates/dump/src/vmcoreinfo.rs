@@ -130,8 +130,10 @@ impl Vmcoreinfo {
         Some(self.slice(&self.entries.get(at)?.value))
     }
 
+    /// An offset, size or length. One above 32 bits is damaged, so that sums and products of a
+    /// few of them fit into 64 bits.
     fn unsigned(&self, kind: &str, name: &str) -> Option<u64> {
-        u64::try_from(number(self.wrapped(kind, name)?)?).ok()
+        u32::try_from(number(self.wrapped(kind, name)?)?).ok().map(u64::from)
     }
 
     fn slice(&self, range: &Range<u32>) -> &str {
