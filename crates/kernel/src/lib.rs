@@ -20,6 +20,7 @@ pub mod log;
 pub mod memory_map;
 pub mod memory_usage;
 pub mod modules;
+pub mod page_record;
 pub mod percpu;
 pub mod pid_table;
 pub mod slab;

@@ -5,7 +5,7 @@ use crate::command::{Command, CommandError, flag, value};
 use crate::output::{Output, Render, Style};
 use crate::session::{DisassemblyFlavor, Radix, Session};
 use mortis_disasm::{
-    Architecture, Disassembler, Instruction, OffsetRadix, Style as Flavor, SymbolOffset,
+    Architecture, Disassembler, Flow, Instruction, OffsetRadix, Style as Flavor, SymbolOffset,
     TextOptions,
 };
 use mortis_kernel::Kernel;
@@ -72,14 +72,22 @@ struct Request<'k> {
     kernel: &'k Kernel,
     user: Option<UserMemory<'k>>,
     start: VirtAddr,
+    /// The start of the function, where instructions are known to begin.
+    decode_from: VirtAddr,
     /// One past the last byte, where the end is known.
     end: Option<VirtAddr>,
+    /// Whether the end is where the next symbol begins, which padding reaches to.
+    to_next_symbol: bool,
     count: Option<u64>,
     skip_after_ud2: usize,
     lines: bool,
     flavor: Flavor,
     offsets: OffsetRadix,
 }
+
+/// What a traced function begins with while it is not traced; crash marks it where it is the very
+/// first instruction.
+const FTRACE_NOP: &str = "nopl   0x0(%rax,%rax,1)";
 
 /// The longest x86 instruction.
 const MAX_INSTRUCTION: u64 = 16;
@@ -110,7 +118,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         kernel: &kernel,
         user,
         start: address,
+        decode_from: address,
         end: None,
+        to_next_symbol: false,
         count,
         skip_after_ud2: arguments.value('b').map(number).transpose()?.unwrap_or(0) as usize,
         lines: arguments.has('l'),
@@ -147,10 +157,13 @@ impl Request<'_> {
         let function_end = symbol.address.offset(size);
         if reverse {
             self.start = symbol.address;
+            self.decode_from = symbol.address;
             // Up to and including the instruction that starts at the address.
             self.end = Some(address.offset(1));
         } else if forward || (self.count.is_none() && offset == 0) {
             self.end = Some(function_end);
+            self.decode_from = symbol.address;
+            self.to_next_symbol = self.count.is_none();
         } else {
             self.count.get_or_insert(1);
         }
@@ -180,22 +193,42 @@ impl Request<'_> {
         let symbols = |address: VirtAddr| self.symbol_offset(address);
         let options =
             TextOptions { style: self.flavor, offsets: self.offsets, symbols: &symbols };
-        let mut address = self.start;
+        let mut address = self.decode_from;
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut heading = None;
+        let mut padding = Vec::new();
+        let mut ended = false;
         while left > 0 && self.end.is_none_or(|end| address < end) {
             let bytes = self.bytes_at(address)?;
             let Some(instruction) = disassembler.instruction(address, &bytes) else { break };
-            out.emit(&self.line(&instruction, &options, &mut heading))?;
             let skipped = if instruction.is_ud2() { self.skip_after_ud2 } else { 0 };
             address = address.offset((instruction.len() + skipped).max(1) as u64);
+            if instruction.address < self.start {
+                continue;
+            }
             left -= 1;
+            // An `int3` directly behind a return is the function's own: it stops speculation.
+            let is_padding = match instruction.flow {
+                Flow::Nop => true,
+                Flow::Breakpoint => !(ended && padding.is_empty()),
+                _ => false,
+            };
+            ended = matches!(instruction.flow, Flow::Return | Flow::Jump);
+            if self.to_next_symbol && is_padding {
+                padding.push(instruction);
+                continue;
+            }
+            // What was inside the function after all.
+            for inner in padding.drain(..) {
+                out.emit(&self.line(&inner, &options, &mut heading))?;
+            }
+            out.emit(&self.line(&instruction, &options, &mut heading))?;
         }
         Ok(())
     }
 
     fn symbol_offset(&self, address: VirtAddr) -> Option<SymbolOffset<'static>> {
-        let (symbol, offset) = self.kernel.symbol_at(address)?;
+        let (symbol, offset) = self.kernel.symbol_within(address)?;
         Some(SymbolOffset { name: symbol.name.to_string().into(), offset })
     }
 
@@ -222,7 +255,10 @@ impl Request<'_> {
         if changed {
             heading.clone_from(&position);
         }
+        let is_ftrace_nop = symbol.as_ref().is_some_and(|(_, offset)| *offset == 0)
+            && instruction.text(options) == FTRACE_NOP;
         let whole = match &self.user {
+            None if is_ftrace_nop => format!("{} [FTRACE NOP]", instruction.line(options)),
             None => instruction.line(options),
             // gdb indents addresses that have no symbol.
             Some(_) => format!("   {:#x}:\t{}", address.0, instruction.text(options)),

@@ -6,7 +6,10 @@ use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use mortis_kernel::Kernel;
 use mortis_kernel::user_memory::UserMemory;
-use mortis_memory::{PhysAddr, ReadError, UserAddr, VirtAddr, VirtualMemory};
+use mortis_kernel::slab::SlabFinder;
+use mortis_memory::{
+    Address, PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory,
+};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,6 +60,11 @@ enum Memory<'k> {
     Virtual(&'k dyn VirtualMemory),
     Physical(&'k Kernel),
     User(UserMemory<'k>),
+}
+
+/// Whether an address is in the half that processes have.
+const fn is_user_address(address: u64) -> bool {
+    address >> 63 == 0
 }
 
 impl Memory<'_> {
@@ -123,6 +131,13 @@ struct Request {
     form: Form,
     network_order: bool,
     show_text: bool,
+    slabs: Option<Slabs>,
+}
+
+/// For `-S`: where objects are found, and whether (`-SS`) their addresses are shown.
+struct Slabs {
+    finder: SlabFinder,
+    with_address: bool,
 }
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
@@ -130,8 +145,14 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     let request = Request::new(session, arguments)?;
     let memory = if arguments.has('p') {
         Memory::Physical(&kernel)
-    } else if arguments.has('u') {
-        Memory::User(UserMemory::of(&kernel, session.context()?)?)
+    } else if arguments.has('u') || is_user_address(request.address) {
+        let of_task = session.context().and_then(|task| Ok(UserMemory::of(&kernel, task)?));
+        match of_task {
+            Ok(memory) => Memory::User(memory),
+            Err(error) if arguments.has('u') => return Err(error),
+            // No process is in focus whose address it could be.
+            Err(_) => Memory::Virtual(&*kernel),
+        }
     } else {
         Memory::Virtual(&*kernel)
     };
@@ -195,6 +216,13 @@ impl Request {
             form,
             network_order: arguments.has('N') && matches!(size, 2 | 4),
             show_text: form == Form::Hexadecimal && !arguments.has('x'),
+            slabs: match arguments.count('S') {
+                0 => None,
+                times => Some(Slabs {
+                    finder: SlabFinder::new(&session.kernel)?,
+                    with_address: times > 1,
+                }),
+            },
         })
     }
 
@@ -206,6 +234,7 @@ impl Request {
             (_, 1) => 3,
             (_, 2) => 5,
             (_, 4) => 12,
+            (Form::Unsigned, _) => 20,
             _ => 15,
         };
         let per_row = bytes_per_row / self.size;
@@ -231,11 +260,32 @@ impl Request {
                 ((number << shift).cast_signed() >> shift).to_string()
             }
             Form::Symbolic => {
-                let symbol = (self.size == 8).then(|| kernel.symbolize(VirtAddr(number))).flatten();
-                symbol.map_or(format!("{number:0digits$x}"), |symbol| format!("{symbol:<16}"))
+                let found = match (self.size, &self.slabs) {
+                    (8, slabs) => symbolic(kernel, slabs.as_ref(), VirtAddr(number)),
+                    _ => None,
+                };
+                found.map_or(format!("{number:0digits$x}"), |found| format!("{found:<16}"))
             }
         }
     }
+}
+
+/// What an address means: a symbol, or with `-S` the slab cache that it lies in.
+fn symbolic(kernel: &Kernel, slabs: Option<&Slabs>, address: VirtAddr) -> Option<String> {
+    if let Some((symbol, offset)) = kernel.symbol_within(address) {
+        let module = symbol.module.map_or(String::new(), |module| format!(" [{module}]"));
+        return Some(match offset {
+            0 => format!("{}{module}", symbol.name),
+            _ => format!("{}+{offset}{module}", symbol.name),
+        });
+    }
+    let slabs = slabs?;
+    let object = slabs.finder.object_at(kernel, address)?;
+    let cache = object.cache_name()?;
+    Some(match slabs.with_address {
+        true => format!("[{:x}:{cache}]", address.0),
+        false => format!("[{cache}]"),
+    })
 }
 
 /// Shows `count` words of `memory` at `address` in hexadecimal, with text.
@@ -253,6 +303,7 @@ pub(super) fn words(
         form: Form::Hexadecimal,
         network_order: false,
         show_text: true,
+        slabs: None,
     };
     show(kernel, &Memory::Virtual(memory), &request, out)
 }
@@ -267,7 +318,6 @@ fn show(
     out: &mut Output,
 ) -> Result<(), CommandError> {
     let layout = request.layout();
-    let row_bytes = layout.per_row * request.size;
     let mut address = request.address;
     let mut left = request.count;
     while left > 0 {
@@ -288,9 +338,10 @@ fn show(
             }
             bytes.truncate(good);
         }
-        let ended = request.form == Form::Text && bytes.contains(&0);
-        if ended {
-            bytes.truncate(bytes.iter().position(|&byte| byte == 0).unwrap_or(0));
+        let end = bytes.iter().position(|byte| !is_printable(*byte));
+        let end = end.filter(|_| request.form == Form::Text);
+        if let Some(end) = end {
+            bytes.truncate(end);
         }
         if !bytes.is_empty() {
             out.emit(&Row {
@@ -304,19 +355,61 @@ fn show(
             })?;
         }
         if let Some(error) = failure {
-            return Err(error.into());
+            out.emit(&Missing::new(error))?;
+            return Err(CommandError::Message(in_words(error)));
         }
-        if ended {
-            break;
-        }
-        left -= values as u64;
-        address = address.wrapping_add(row_bytes as u64);
+        let taken = match end {
+            // Text of no given length ends with what is no text; else that is passed over.
+            Some(_) if request.count == u64::MAX => break,
+            Some(end) => end + 1,
+            None => values,
+        };
+        left -= taken as u64;
+        address = address.wrapping_add((taken * request.size) as u64);
     }
     Ok(())
 }
 
+/// Where the bytes end that can be read; for programs, the text is the error message's.
+#[derive(Serialize)]
+struct Missing {
+    address: String,
+    unavailable: &'static str,
+}
+
+impl Missing {
+    fn new(error: ReadError) -> Self {
+        Self { address: error.address.to_string(), unavailable: error.why.code() }
+    }
+}
+
+impl Render for Missing {
+    fn render(&self, _: &mut String, _: Style) {}
+}
+
+/// A read error as crash words it.
+fn in_words(error: ReadError) -> String {
+    let (memory, address, kind) = match error.address {
+        Address::Physical(address) => ("physical", address.0, "PHYSADDR"),
+        Address::User(address) => ("user virtual", address.0, "UVADDR"),
+        Address::Kernel(address) => ("kernel virtual", address.0, "KVADDR"),
+    };
+    let what = match (error.why, error.address) {
+        (Unavailable::Excluded, _) => "page excluded:",
+        (Unavailable::Truncated, _) => "page lost, the dump is truncated:",
+        (Unavailable::Unreadable, _) => "read error, the page is damaged:",
+        (Unavailable::Unmapped, Address::Physical(_)) => "seek error:",
+        (Unavailable::Unmapped, _) => "invalid",
+    };
+    format!("{what} {memory} address: {address:x}  type: \"64-bit {kind}\"")
+}
+
+const fn is_printable(byte: u8) -> bool {
+    byte >= 0x20 && byte < 0x7f
+}
+
 fn printable(bytes: &[u8]) -> String {
-    let shown = |&byte: &u8| if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
+    let shown = |&byte: &u8| if is_printable(byte) { char::from(byte) } else { '.' };
     bytes.iter().map(shown).collect()
 }
 

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     name: "sym",
     aliases: &[],
     summary: "symbols by name and by address",
-    synopsis: "[-l] | [-M] | [-m module] | [-p|-n] | [-q string] | [symbol | vaddr]...",
+    synopsis: "[-l] | [-M] | [-m module] | [-p|-n] | [-q|-Q string] | [symbol | vaddr]...",
     options: &[
         flag('l', "every symbol of the kernel and its modules"),
         flag('M', "every symbol of every module"),
@@ -22,6 +22,7 @@ pub const COMMAND: Command = Command {
         flag('p', "also the symbol before"),
         flag('n', "also the symbol after"),
         value('q', "string", "every symbol whose name holds the string"),
+        value('Q', "string", "the same, with their number behind them"),
     ],
     help: "Shows address, nm letter, name and, with a vmlinux, the source line of code.\n\n\
            Examples:\n  sym jiffies\n  sym ffffffff810d5e86\n  sym -q sysrq",
@@ -100,14 +101,17 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         }
         return list(out, symbols, |_, module| module == Some(wanted));
     }
-    if let Some(part) = arguments.value('q') {
-        let mut found = false;
+    if let Some(part) = arguments.value('q').or(arguments.value('Q')) {
+        let mut found = 0u64;
         list(out, symbols, |name, _| {
             let hit = name.contains(part);
-            found |= hit;
+            found += u64::from(hit);
             hit
         })?;
-        return if found { Ok(()) } else { Err(not_found(symbols, part)) };
+        if arguments.has('Q') && found > 0 {
+            out.layout(&format!("{found} found\n"))?;
+        }
+        return if found > 0 { Ok(()) } else { Err(not_found(symbols, part)) };
     }
     if arguments.words.is_empty() {
         return Err(CommandError::Usage(format!("Usage: sym {}", COMMAND.synopsis)));
@@ -147,7 +151,12 @@ fn resolve(
         Ok(address) => address,
         Err(_) => return Err(not_found(symbols, word)),
     };
-    match symbols.lookup_address(address) {
+    // The offset of a per-CPU variable is no address, but it is known by it.
+    let per_cpu = || {
+        let at = symbols.lookup_address(address);
+        at.filter(|(symbol, offset)| *offset == 0 && session.kernel.is_per_cpu(symbol))
+    };
+    match session.kernel.symbol_within(address).or_else(per_cpu) {
         Some(found) => Ok(vec![found]),
         None => Err(CommandError::Message(format!("invalid address: {word}"))),
     }

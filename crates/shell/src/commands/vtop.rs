@@ -2,8 +2,10 @@
 
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
+use crate::known::Known;
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
+use crate::task_header::Hex;
 use mortis_kernel::Kernel;
 use mortis_kernel::arch::x86_64::paging::{Entry, Level, Walk};
 use mortis_kernel::user_memory::UserMemory;
@@ -38,6 +40,61 @@ struct Translated {
     entries: Vec<TableEntry>,
     /// Bytes of the page that maps it.
     page_size: Option<u64>,
+    /// What the kernel's map of memory says of the page frame.
+    page: Option<PageLine>,
+    #[serde(skip)]
+    user: bool,
+}
+
+/// The record of a page frame.
+#[derive(Serialize)]
+struct PageLine {
+    page: Hex,
+    physical: Hex,
+    mapping: Known<Hex>,
+    index: Known<u64>,
+    count: Known<i64>,
+    flags: Known<Hex>,
+    flag_names: Vec<String>,
+}
+
+impl PageLine {
+    fn read(kernel: &Kernel, physical: PhysAddr) -> Option<Self> {
+        let record = kernel.page_record(physical).ok()?;
+        let names = record.flags.as_ref().map(|flags| kernel.page_flag_names(*flags));
+        Some(Self {
+            page: Hex(record.page.0),
+            physical: Hex(record.frame.0),
+            mapping: record.mapping.map(Hex).into(),
+            index: record.index.into(),
+            count: record.count.into(),
+            flag_names: names.unwrap_or_default(),
+            flags: record.flags.map(Hex).into(),
+        })
+    }
+}
+
+impl Render for PageLine {
+    fn render(&self, out: &mut String, _: Style) {
+        let hex = |value: &Known<Hex>| match value.value() {
+            Some(value) => format!("{:x}", value.0),
+            None => value.clone().map(|_| "").to_string(),
+        };
+        let index = hex(&self.index.clone().map(Hex));
+        let names = match self.flag_names.is_empty() {
+            true => String::new(),
+            false => format!(" {}", self.flag_names.join(",")),
+        };
+        out.push_str(&format!(
+            "      PAGE       PHYSICAL      MAPPING       INDEX CNT FLAGS\n\
+             {:x} {:>8x} {:>16} {index:>8} {:>2} {}{names}\n",
+            self.page.0,
+            self.physical.0,
+            hex(&self.mapping),
+            self.count,
+            hex(&self.flags),
+        ));
+    }
 }
 
 #[derive(Serialize)]
@@ -74,7 +131,7 @@ fn flags(entry: u64, leaf: Level) -> Vec<&'static str> {
 }
 
 impl Render for Translated {
-    fn render(&self, out: &mut String, _: Style) {
+    fn render(&self, out: &mut String, style: Style) {
         let address = &self.address[2..];
         let physical = self.physical.as_deref().map(|physical| &physical[2..]);
         // User addresses are short, and crash gives them a narrower column.
@@ -83,10 +140,12 @@ impl Render for Translated {
         let shown = physical.unwrap_or("(not accessible)");
         out.push_str(&format!("{address:<width$}  {shown:<16}\n\n"));
         let Some(pgd) = &self.pgd else { return };
-        out.push_str(&format!("PGD DIRECTORY: {}\n", &pgd[2..]));
+        if !self.user {
+            out.push_str(&format!("PGD DIRECTORY: {}\n", &pgd[2..]));
+        }
         for (index, entry) in self.entries.iter().enumerate() {
             let value = &entry.value[2..];
-            if index == 0 {
+            if index == 0 && !self.user {
                 out.push_str(&format!("PAGE DIRECTORY: {value}\n"));
             } else {
                 out.push_str(&format!("{:>6}: {} => {value}\n", entry.level, &entry.address[2..]));
@@ -102,6 +161,7 @@ impl Render for Translated {
         let size = match page_size {
             0x20_0000 => "  (2MB)",
             0x4000_0000 => "  (1GB)",
+            _ if self.user => "  ",
             _ => "",
         };
         out.push_str(&format!("  PAGE: {page:x}{size}\n\n"));
@@ -117,6 +177,9 @@ impl Render for Translated {
             "{entry:>entry_width$}  {page:>page_width$}  ({})\n\n",
             last.flags.join("|")
         ));
+        if let Some(page) = &self.page {
+            page.render(out, style);
+        }
     }
 }
 
@@ -129,24 +192,33 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         Some(word) => session.task(word)?,
         None => session.context()?,
     };
-    for word in &arguments.words {
+    for (index, word) in arguments.words.iter().enumerate() {
+        if index > 0 {
+            out.layout("\n")?;
+        }
         let address = session.address(word)?;
         // Kernel addresses are the upper half.
         let user = arguments.has('u') || (!arguments.has('k') && address.0 >> 63 == 0);
         let translated = if user {
             let memory = UserMemory::of(&kernel, task)?;
             let walk = memory.walk(UserAddr(address.0));
-            describe(&kernel, address, memory.root(), &walk)
+            describe(&kernel, address, memory.root(), &walk, true)
         } else {
             let root = kernel.memory().page_table().root;
-            describe(&kernel, address, root, &kernel.memory().walk(address))
+            describe(&kernel, address, root, &kernel.memory().walk(address), false)
         };
         out.emit(&translated)?;
     }
     Ok(())
 }
 
-fn describe(kernel: &Kernel, address: VirtAddr, root: PhysAddr, walk: &Walk) -> Translated {
+fn describe(
+    kernel: &Kernel,
+    address: VirtAddr,
+    root: PhysAddr,
+    walk: &Walk,
+    user: bool,
+) -> Translated {
     let leaf = walk.entries.last().map_or(Level::Pgd, |entry| entry.level);
     // The linear map answers where a page of the table itself is lost.
     let physical = walk.result.map(|found| found.address).or_else(|error| {
@@ -164,6 +236,8 @@ fn describe(kernel: &Kernel, address: VirtAddr, root: PhysAddr, walk: &Walk) -> 
         pgd: pgd.filter(|_| physical.is_ok()).map(|pgd| format!("{:#x}", pgd.0)),
         entries: walk.entries.iter().map(|entry| table_entry(entry, leaf)).collect(),
         page_size: walk.result.ok().map(|found| found.page_size),
+        page: physical.ok().and_then(|physical| PageLine::read(kernel, physical)),
+        user,
     }
 }
 
