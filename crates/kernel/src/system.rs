@@ -3,6 +3,7 @@
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
+use mortis_debuginfo::types::{Namespace, Type};
 use mortis_memory::{VirtAddr, VirtualMemory};
 
 layout! {
@@ -92,6 +93,10 @@ impl Clocks {
 /// More memory nodes than any kernel is built for (`MAX_NUMNODES`).
 const MAX_NODES: u64 = 1024;
 
+/// More than `DMI_STRING_MAX`, and longer than a string of SMBIOS may be.
+const MAX_DMI_FIELDS: usize = 64;
+const MAX_DMI_STRING: usize = 1024;
+
 impl Kernel {
     /// The kernel's and the machine's name. Needs no types.
     ///
@@ -147,6 +152,20 @@ impl Kernel {
         self.symbol("shadow_timekeeper").or_else(|_| self.symbol("timekeeper"))
     }
 
+    /// When the newest record of the log was written, in nanoseconds since boot; for dumps whose
+    /// clocks cannot be read.
+    ///
+    /// # Errors
+    /// When the log cannot be found, or has no time stamps.
+    pub fn newest_log_stamp(&self) -> Result<u64> {
+        let mut newest = None;
+        self.log(&mut |record| {
+            newest = newest.max(record.ts_nsec);
+            true
+        })?;
+        newest.ok_or_else(|| KernelError::Unsupported("the log has no time stamps".to_owned()))
+    }
+
     /// The load averages over 1, 5 and 15 minutes, as fixed-point numbers of 11 fraction bits.
     ///
     /// # Errors
@@ -200,6 +219,38 @@ impl Kernel {
     pub fn cpu_mhz(&self) -> Result<Option<u64>> {
         let mhz = self.read_symbol::<4>("cpu_khz")? / 1000;
         Ok((mhz != 0).then_some(mhz))
+    }
+
+    /// What the firmware says of the machine: the names of `enum dmi_field`, and the string of
+    /// each in `dmi_ident` where there is one.
+    ///
+    /// # Errors
+    /// When the kernel keeps none, or the types do not name them.
+    pub fn dmi_strings(&self) -> Result<Vec<(String, Option<String>)>> {
+        let strings = self.symbol("dmi_ident")?;
+        let no_names = || KernelError::NoType("enum dmi_field".to_owned());
+        let ty = self.find_type(Namespace::Enum, "dmi_field")?.ok_or_else(no_names)?;
+        let fields = match &*self.types()?.get(ty)? {
+            Type::Enum(fields) => fields.variants.clone(),
+            _ => return Err(no_names()),
+        };
+        let mut found = Vec::new();
+        for (name, index) in fields.iter().take(MAX_DMI_FIELDS) {
+            let place = u64::try_from(*index).unwrap_or(0).saturating_mul(8);
+            // The last two fields only say how many there are (`DMI_STRING_MAX`,
+            // `DMI_OEM_STRING`).
+            if matches!(&**name, "DMI_NONE" | "DMI_STRING_MAX" | "DMI_OEM_STRING") {
+                continue;
+            }
+            let pointer = self.read_pointer(strings.offset(place))?;
+            let text = match pointer.is_null() {
+                true => None,
+                false => Some(self.read_c_string(pointer, MAX_DMI_STRING)?),
+            };
+            let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+            found.push((name.to_string(), text));
+        }
+        Ok(found)
     }
 
     /// Whether a livepatch was being put in or taken out.

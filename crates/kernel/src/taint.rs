@@ -78,7 +78,7 @@ impl Kernel {
                 bit: layout.bit.u64_in(&bytes).map_or(index as u8, |bit| bit as u8 & 63),
                 set: char::from(set),
                 clear: char::from(clear),
-                of_module: layout.module.u64_in(&bytes).map_or(true, |module| module != 0),
+                of_module: layout.module.u64_in(&bytes).ok().is_none_or(|module| module != 0),
             });
         }
         Ok(taints)

@@ -37,6 +37,8 @@ pub struct SystemSummary {
     uptime_seconds: Known<u64>,
     load_averages: Known<[f64; 3]>,
     tasks: usize,
+    /// The lists of tasks are damaged: there may have been more.
+    tasks_incomplete: bool,
     nodename: Known<String>,
     release: Known<String>,
     version: Known<String>,
@@ -100,9 +102,18 @@ impl SystemSummary {
                 (Known::Unavailable(_), Some(crashtime)) => Known::Value(crashtime.cast_signed()),
                 _ => clocks.clone().map(|clocks| clocks.wall_seconds()),
             },
-            uptime_seconds: clocks.map(|clocks| clocks.uptime_seconds()),
+            uptime_seconds: match clocks.map(|clocks| clocks.uptime_seconds()) {
+                Known::Unavailable(why) => match kernel.newest_log_stamp() {
+                    Ok(stamp) => {
+                        Known::Guessed(stamp / 1_000_000_000, "the newest time stamp in the log")
+                    }
+                    Err(_) => Known::Unavailable(why),
+                },
+                known => known,
+            },
             load_averages: Known::from(kernel.load_averages()).map(hundredths),
             tasks: kernel.tasks().tasks.len(),
+            tasks_incomplete: !kernel.tasks().problems.is_empty(),
             nodename: name(|name| &name.nodename),
             release,
             version: name(|name| &name.version),
@@ -205,7 +216,8 @@ impl Render for SystemSummary {
             .clone()
             .map(|averages| averages.map(|average| format!("{average:.2}")).join(", "));
         line("LOAD AVERAGE", load.to_string());
-        line("TASKS", self.tasks.to_string());
+        let incomplete = if self.tasks_incomplete { "  [LIST DAMAGED]" } else { "" };
+        line("TASKS", format!("{}{incomplete}", self.tasks));
         line("NODENAME", self.nodename.to_string());
         line("RELEASE", self.release.to_string());
         line("VERSION", self.version.to_string());

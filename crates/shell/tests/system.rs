@@ -159,3 +159,31 @@ fn taints_have_letters() {
         assert_eq!(text(&mut session, "sys -t"), format!("TAINTED_MASK: 3000  {letters}\n"));
     }
 }
+
+#[test]
+fn the_firmware_names_itself() {
+    for kernel in ["6.12", "7.x"] {
+        let mut session = Guest::of(kernel, "sysrq", "c31").session();
+        let text = text(&mut session, "sys -i");
+        assert!(text.contains("           DMI_SYS_VENDOR: QEMU\n"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_dump_is_summed_up() {
+    let whole = std::fs::read(Guest::of("6.12", "null", "c31").dump).expect("a dump");
+    let name = format!("mortis-system-{}", std::process::id());
+    let copy = std::env::temp_dir().join(name);
+    let mut answers = Vec::new();
+    for percent in [5, 30, 60, 80, 90, 99] {
+        std::fs::write(&copy, &whole[..whole.len() / 100 * percent]).expect("room for a copy");
+        let mut session = guests::session(std::slice::from_ref(&copy));
+        answers.push((percent, text(&mut session, "sys")));
+    }
+    std::fs::remove_file(&copy).expect("removed");
+    for (percent, answer) in answers {
+        assert_eq!(answer.lines().count(), 13, "{percent} %: {answer}");
+        assert!(answer.contains(" [TRUNCATED]\n"), "{percent} %: {answer}");
+        assert!(answer.contains("     RELEASE: 6.12."), "{percent} %: {answer}");
+    }
+}

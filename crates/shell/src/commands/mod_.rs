@@ -76,6 +76,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     }
     let (modules, problem) = session.kernel.modules();
     if let Some(problem) = problem {
+        if modules.is_empty() {
+            return Err(problem.clone().into());
+        }
         out.warn(format!("some modules may be missing: {problem}"));
     }
     let mut modules: Vec<&Module> = modules.iter().collect();

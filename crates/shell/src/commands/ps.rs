@@ -293,22 +293,23 @@ impl Request {
     ) -> Vec<usize> {
         let groups = self.leaders_only || self.mode == Mode::ThreadGroups;
         let facts = &chosen.facts;
-        let wanted = |task: &Facts| {
+        let is_named = |task: &Facts| {
             let comm = task.comm.value().map(String::as_str);
-            let selected = named.is_none_or(|named| {
-                // Asked for by name, a group is asked for by its leader's.
-                let comm = comm.filter(|_| !groups || task.is_leader());
-                named.selects(task.task, comm)
-            });
-            let policy = task.policy.value().copied().unwrap_or(0);
-            selected
-                && !(self.user_only && task.is_kernel)
-                && !(self.kernel_only && !task.is_kernel)
-                && !(self.exclude_idle && idle.contains(&task.task.address))
-                && self.policies.is_none_or(|mask| policy < 64 && mask >> policy & 1 != 0)
-                && (self.mode != Mode::Active
-                    || chosen.specified
-                    || chosen.running.contains(&task.task.address))
+            // Asked for by name, a group is asked for by its leader's.
+            let comm = comm.filter(|_| !groups || task.is_leader());
+            named.is_none_or(|named| named.selects(task.task, comm))
+        };
+        let has_policy = |task: &Facts, mask: u64| {
+            task.policy.value().is_some_and(|&policy| policy < 64 && mask >> policy & 1 != 0)
+        };
+        let only_running = self.mode == Mode::Active && !chosen.specified;
+        let wanted = |task: &Facts| {
+            let unwanted = self.user_only && task.is_kernel
+                || self.kernel_only && !task.is_kernel
+                || self.exclude_idle && idle.contains(&task.task.address)
+                || self.policies.is_some_and(|mask| !has_policy(task, mask))
+                || only_running && !chosen.running.contains(&task.task.address);
+            !unwanted && is_named(task)
         };
         let indices = (0..facts.len()).filter(|&index| wanted(&facts[index]));
         if !self.leaders_only {
