@@ -104,11 +104,12 @@ pub enum BacktraceEnd {
 }
 
 impl BacktraceEnd {
-    /// Whether the whole stack was seen.
+    /// Whether all that there is was seen.
     pub const fn is_complete(&self) -> bool {
         match self {
             BacktraceEnd::Walk(stop) => stop.is_complete(),
-            _ => false,
+            BacktraceEnd::NoStack => true,
+            BacktraceEnd::NoRegisters(_) | BacktraceEnd::Kernel(_) => false,
         }
     }
 

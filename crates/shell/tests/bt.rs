@@ -135,7 +135,7 @@ fn sleeping_tasks_are_as_sysrq_t_showed_them() {
             let Some(item) = backtraces.get(&pid).filter(|_| !text.contains("running task")) else {
                 continue;
             };
-            let whole = item["end"]["complete"] == true && !is_guessed(item);
+            let whole = item["end"]["complete"] == true;
             // What ran afterwards sleeps elsewhere now.
             let slept = last_arrival(&session, string(item, "task")).is_some_and(|at| at < shown);
             if !whole || !slept {
@@ -144,7 +144,10 @@ fn sleeping_tasks_are_as_sysrq_t_showed_them() {
             assert_eq!(&frames(item), wanted, "{}: {text}", guest.name());
             compared += 1;
         }
-        assert!(compared > 10, "{}: only {compared} tasks were compared", guest.name());
+        // A large guest's log has lost most of what sysrq-t printed.
+        let few = traces.len() < 20;
+        assert!(few || compared > 10, "{}: only {compared} tasks were compared", guest.name());
+        eprintln!("{}: {compared} of {} stacks compared", guest.name(), traces.len());
     }
 }
 
@@ -162,7 +165,8 @@ fn nothing_is_guessed_where_nothing_is_missing() {
             let about = format!("{}: {} {}", guest.name(), item["pid"], item["end"]);
             assert!(!is_guessed(&item), "{about}");
             assert_eq!(item["end"]["complete"], true, "{about}");
-            assert!(!item["frames"].as_array().expect("frames").is_empty(), "{about}");
+            let freed = item["end"]["code"] == "no-stack";
+            assert_eq!(item["frames"].as_array().expect("frames").is_empty(), freed, "{about}");
         }
     }
 }

@@ -254,9 +254,9 @@ fn spell(kernel: &Kernel, request: &Request, word: u64) -> String {
     if request.content < Content::Symbolic {
         return format!("{word:016x}");
     }
-    if let Some((object, cache)) = request.slab_object(kernel, VirtAddr(word)) {
+    if let Some(cache) = request.slab_cache(kernel, VirtAddr(word)) {
         return match request.content {
-            Content::SymbolicWithAddress => format!("[{object:x}:{cache}]"),
+            Content::SymbolicWithAddress => format!("[{word:x}:{cache}]"),
             _ => format!("[{cache}]"),
         };
     }

@@ -210,15 +210,10 @@ impl Request {
         source
     }
 
-    /// The slab object that `address` lies in, and the name of its cache.
-    pub(super) fn slab_object(
-        &self,
-        kernel: &Kernel,
-        address: VirtAddr,
-    ) -> Option<(VirtAddr, &str)> {
+    /// The name of the slab cache that the memory at `address` belongs to.
+    pub(super) fn slab_cache(&self, kernel: &Kernel, address: VirtAddr) -> Option<&str> {
         let slabs = self.slabs.get_or_init(|| SlabFinder::new(kernel).ok()).as_ref()?;
-        let object = slabs.object_at(kernel, address)?;
-        Some((object.address, object.cache_name()?))
+        slabs.object_at(kernel, address)?.cache_name()
     }
 
     /// What `-t`, `-T`, `-r` and `-e` show of a task.
