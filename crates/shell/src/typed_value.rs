@@ -7,7 +7,9 @@
 //! that are left out `{"omitted":12}`.
 
 use crate::session::{Radix, Session};
-use mortis_debuginfo::value::{self, EnumMeaning, Field, Repeated, TextOptions, Value, ValueLimits};
+use mortis_debuginfo::value::{
+    self, EnumMeaning, Field, Repeated, TextOptions, Value, ValueLimits,
+};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 /// A [`Value`] that serializes.
@@ -29,8 +31,7 @@ const REPEATS: u64 = u64::MAX;
 impl ValueStyle {
     /// The session's, in hexadecimal or decimal where a command's `-x` or `-d` says so.
     pub fn new(session: &Session, hexadecimal: bool, decimal: bool) -> Self {
-        let hexadecimal =
-            hexadecimal || (!decimal && session.settings.radix == Radix::Hexadecimal);
+        let hexadecimal = hexadecimal || (!decimal && session.settings.radix == Radix::Hexadecimal);
         let radix = if hexadecimal { value::Radix::Hexadecimal } else { value::Radix::Decimal };
         Self { radix, elements: session.settings.print_max as u64 }
     }

@@ -39,8 +39,7 @@ impl Integer {
     fn common(self, other: Self) -> (u64, bool) {
         let (a, b) = (self.promoted(), other.promoted());
         let size = a.size.max(b.size);
-        let unsigned =
-            (!a.signed && a.size == size) || (!b.signed && b.size == size);
+        let unsigned = (!a.signed && a.size == size) || (!b.signed && b.size == size);
         (size, !unsigned)
     }
 

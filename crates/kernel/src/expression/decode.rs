@@ -23,9 +23,7 @@ impl Evaluator<'_> {
                 let bits = self.load(value)?.bits;
                 ObjectBytes::new(VirtAddr::default(), bits.to_le_bytes().to_vec())
             }
-            Place::Computed(bits) => {
-                ObjectBytes::new(VirtAddr(bits), bits.to_le_bytes().to_vec())
-            }
+            Place::Computed(bits) => ObjectBytes::new(VirtAddr(bits), bits.to_le_bytes().to_vec()),
         };
         let types: &dyn TypeSource = self.types;
         match (decode_value(types, value.ty, &object, self, limits), value.place) {

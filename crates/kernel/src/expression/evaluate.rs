@@ -177,10 +177,9 @@ impl Evaluator<'_> {
             other => other?,
         };
         match value.place {
-            Place::Memory { address, bit_size: None, .. } => Ok(Value {
-                ty: self.types.pointer_to(value.ty),
-                place: Place::Computed(address.0),
-            }),
+            Place::Memory { address, bit_size: None, .. } => {
+                Ok(Value { ty: self.types.pointer_to(value.ty), place: Place::Computed(address.0) })
+            }
             Place::Memory { .. } => {
                 Err(ExpressionError::Operands("a bit field has no address".to_owned()))
             }
@@ -277,9 +276,15 @@ impl Evaluator<'_> {
             place: Place::Computed(bits),
         };
         match (operator, target_a, target_b) {
-            ("+", Some(target), None) => Ok(pointer(target, a.bits.wrapping_add(scaled(b, target)?))),
-            ("+", None, Some(target)) => Ok(pointer(target, b.bits.wrapping_add(scaled(a, target)?))),
-            ("-", Some(target), None) => Ok(pointer(target, a.bits.wrapping_sub(scaled(b, target)?))),
+            ("+", Some(target), None) => {
+                Ok(pointer(target, a.bits.wrapping_add(scaled(b, target)?)))
+            }
+            ("+", None, Some(target)) => {
+                Ok(pointer(target, b.bits.wrapping_add(scaled(a, target)?)))
+            }
+            ("-", Some(target), None) => {
+                Ok(pointer(target, a.bits.wrapping_sub(scaled(b, target)?)))
+            }
             ("-", Some(target), Some(_)) => {
                 let bytes = a.bits.wrapping_sub(b.bits) as i64;
                 let size = size_of(self.types, target)?.max(1) as i64;

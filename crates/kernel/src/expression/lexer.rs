@@ -11,12 +11,19 @@ pub(super) struct Token {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TokenKind {
-    Number { value: u64, unsigned: bool, long: bool },
+    Number {
+        value: u64,
+        unsigned: bool,
+        long: bool,
+    },
     /// `'a'`.
     Character(u8),
     Name(String),
     /// `SYMBOL:CPU`.
-    PerCpu { symbol: String, cpu: u32 },
+    PerCpu {
+        symbol: String,
+        cpu: u32,
+    },
     /// An operator or a bracket, spelled as in C.
     Symbol(&'static str),
     End,
@@ -97,9 +104,7 @@ fn number(text: &str) -> Result<(TokenKind, usize), ExpressionError> {
         None if word.len() > 1 && word.starts_with('0') => (8, &word[1..]),
         None => (10, word.as_str()),
     };
-    let suffix_at = digits
-        .find(|c: char| !c.is_digit(radix))
-        .unwrap_or(digits.len());
+    let suffix_at = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
     let (digits, suffix) = digits.split_at(suffix_at);
     let (unsigned, long) = match suffix {
         "" => (false, false),

@@ -7,10 +7,17 @@ use mortis_debuginfo::types::TypeId;
 /// An expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expression {
-    Number { value: u64, unsigned: bool, long: bool },
+    Number {
+        value: u64,
+        unsigned: bool,
+        long: bool,
+    },
     Character(u8),
     Name(String),
-    PerCpu { symbol: String, cpu: u32 },
+    PerCpu {
+        symbol: String,
+        cpu: u32,
+    },
     Unary(Unary, Box<Expression>),
     Binary(&'static str, Box<Expression>, Box<Expression>),
     /// `a.b` and `a->b` alike.

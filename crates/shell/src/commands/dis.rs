@@ -142,11 +142,14 @@ impl Request<'_> {
     fn set_bounds(&mut self, reverse: bool, forward: bool) -> Result<(), CommandError> {
         let address = self.start;
         let symbol = match &self.user {
-            None => self.kernel.symbol_at(address).filter(|(symbol, _)| self.kernel.is_code(symbol)),
+            None => {
+                self.kernel.symbol_at(address).filter(|(symbol, _)| self.kernel.is_code(symbol))
+            }
             Some(_) => None,
         };
         if (reverse || forward) && symbol.is_none() {
-            let why = format!("{:x} is in no function, so where to start or end is not known", address.0);
+            let why =
+                format!("{:x} is in no function, so where to start or end is not known", address.0);
             return Err(CommandError::Message(why));
         }
         let Some((symbol, offset)) = symbol else {
@@ -191,8 +194,7 @@ impl Request<'_> {
     fn show(&self, out: &mut Output) -> Result<(), CommandError> {
         let disassembler = Disassembler::new(Architecture::X86_64);
         let symbols = |address: VirtAddr| self.symbol_offset(address);
-        let options =
-            TextOptions { style: self.flavor, offsets: self.offsets, symbols: &symbols };
+        let options = TextOptions { style: self.flavor, offsets: self.offsets, symbols: &symbols };
         let mut address = self.decode_from;
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut heading = None;
@@ -250,7 +252,8 @@ impl Request<'_> {
                 .and_then(|vmlinux| vmlinux.line_at(address, self.kernel.kaslr_offset())),
             _ => None,
         };
-        let position = source.as_ref().map(|line| format!("{}: {}", line.file.full_path(), line.line));
+        let position =
+            source.as_ref().map(|line| format!("{}: {}", line.file.full_path(), line.line));
         let changed = position.is_some() && position != *heading;
         if changed {
             heading.clone_from(&position);
@@ -266,7 +269,9 @@ impl Request<'_> {
         Line {
             address: format!("{:#x}", address.0),
             offset: symbol.as_ref().map(|(_, offset)| *offset),
-            module: symbol.as_ref().and_then(|(symbol, _)| symbol.module.as_deref().map(Into::into)),
+            module: symbol
+                .as_ref()
+                .and_then(|(symbol, _)| symbol.module.as_deref().map(Into::into)),
             symbol: symbol.map(|(symbol, _)| symbol.name.to_string()),
             bytes: instruction.bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             text: instruction.text(options),

@@ -174,7 +174,8 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
 
 /// Whether what follows a colon is a list of CPUs, rather than a CPU in an expression.
 fn is_cpuspec(text: &str) -> bool {
-    matches!(text, "a" | "all") || text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b',' | b'-'))
+    matches!(text, "a" | "all")
+        || text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b',' | b'-'))
 }
 
 /// The CPUs that a specification names; an empty one is the CPU of the task in focus.
@@ -259,7 +260,11 @@ impl Printing<'_, '_> {
                 Place::Computed(_) => None,
             },
             value: TypedValue(tree),
-            layout: Layout { leader, pointer_type: pointer_type(types, value.ty), style: self.style },
+            layout: Layout {
+                leader,
+                pointer_type: pointer_type(types, value.ty),
+                style: self.style,
+            },
         })?)
     }
 }

@@ -5,11 +5,9 @@ use crate::command::{Command, CommandError, flag, value};
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use mortis_kernel::Kernel;
-use mortis_kernel::user_memory::UserMemory;
 use mortis_kernel::slab::SlabFinder;
-use mortis_memory::{
-    Address, PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory,
-};
+use mortis_kernel::user_memory::UserMemory;
+use mortis_memory::{Address, PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -238,12 +236,7 @@ impl Request {
             _ => 15,
         };
         let per_row = bytes_per_row / self.size;
-        RowLayout {
-            width,
-            per_row,
-            show_text: self.show_text,
-            only_text: self.form == Form::Text,
-        }
+        RowLayout { width, per_row, show_text: self.show_text, only_text: self.form == Form::Text }
     }
 
     fn value(&self, kernel: &Kernel, bytes: &[u8]) -> String {

@@ -25,7 +25,11 @@ const SYNOPSIS: &str = "name[.member[,member]][-o][-l offset][-rfuxdp] \
 
 const OPTIONS: &[Opt] = &[
     flag('o', "offsets of the members, or their addresses where an address is given"),
-    value('l', "offset", "the address is that of a member, such as a list_head: bytes or struct.member"),
+    value(
+        'l',
+        "offset",
+        "the address is that of a member, such as a list_head: bytes or struct.member",
+    ),
     flag('r', "the bytes as they are"),
     flag('f', "the address is an offset in the dump file"),
     flag('u', "the address is a user address of the task in focus"),

@@ -169,10 +169,7 @@ impl Render for Translated {
         let page = format!("{page:x}");
         let entry_width = entry.len().max(3);
         let page_width = page.len().max("PHYSICAL".len());
-        out.push_str(&format!(
-            "{:^entry_width$}  {:^page_width$}  FLAGS\n",
-            "PTE", "PHYSICAL"
-        ));
+        out.push_str(&format!("{:^entry_width$}  {:^page_width$}  FLAGS\n", "PTE", "PHYSICAL"));
         out.push_str(&format!(
             "{entry:>entry_width$}  {page:>page_width$}  ({})\n\n",
             last.flags.join("|")
@@ -221,9 +218,10 @@ fn describe(
 ) -> Translated {
     let leaf = walk.entries.last().map_or(Level::Pgd, |entry| entry.level);
     // The linear map answers where a page of the table itself is lost.
-    let physical = walk.result.map(|found| found.address).or_else(|error| {
-        kernel.memory().translate(address).map_err(|_| error)
-    });
+    let physical = walk
+        .result
+        .map(|found| found.address)
+        .or_else(|error| kernel.memory().translate(address).map_err(|_| error));
     let pgd = if root == kernel.memory().page_table().root {
         kernel.symbol("swapper_pg_dir").ok()
     } else {

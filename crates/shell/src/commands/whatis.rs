@@ -108,9 +108,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         && rest.len() == 1
         && let Some(symbol) = kernel.all_symbols().ok().and_then(|symbols| symbols.symbol(name))
     {
-        let unknown = || CommandError::Message(format!(
-            "the type of {name} is not known without a vmlinux: mortis VMLINUX VMCORE"
-        ));
+        let unknown = || {
+            CommandError::Message(format!(
+                "the type of {name} is not known without a vmlinux: mortis VMLINUX VMCORE"
+            ))
+        };
         let ty = evaluator.symbol_type(&symbol).ok_or_else(unknown)?;
         let types = evaluator.types();
         return Ok(out.emit(&Declared {
@@ -248,9 +250,9 @@ fn by_size(
             _ => return,
         };
         let wanted = sizes.contains(&size)
-            && member.is_none_or(|text| {
-                matches!(&*ty, Type::Compound(compound) if holds(types, compound, text, 0))
-            });
+            && member.is_none_or(
+                |text| matches!(&*ty, Type::Compound(compound) if holds(types, compound, text, 0)),
+            );
         if wanted {
             found.insert((size, name.to_owned()));
         }

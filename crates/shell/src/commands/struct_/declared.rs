@@ -56,7 +56,12 @@ pub(super) fn show(
     };
     if request.members.is_empty() {
         let offsets = if request.offsets { offsets } else { Offsets::None };
-        return Ok(out.emit(&whole(evaluator.types(), &request.ty, offsets, request.hexadecimal)?)?);
+        return Ok(out.emit(&whole(
+            evaluator.types(),
+            &request.ty,
+            offsets,
+            request.hexadecimal,
+        )?)?);
     }
     let (ty, paths) = (&request.ty, &request.members);
     Ok(out.emit(&members(evaluator.types(), ty, paths, offsets, request.hexadecimal)?)?)

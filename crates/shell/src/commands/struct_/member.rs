@@ -92,10 +92,13 @@ fn search(
     if let Some(index) = named {
         return Some(Position { depth, is_last: index + 1 == compound.members.len() });
     }
-    compound.members.iter().filter(|member| member.name.is_none()).find_map(|member| {
-        match &*strip(types, member.ty).ok()?.1 {
-            Type::Compound(inner) => search(types, inner, name, depth + 1),
-            _ => None,
-        }
+    compound.members.iter().filter(|member| member.name.is_none()).find_map(|member| match &*strip(
+        types, member.ty,
+    )
+    .ok()?
+    .1
+    {
+        Type::Compound(inner) => search(types, inner, name, depth + 1),
+        _ => None,
     })
 }

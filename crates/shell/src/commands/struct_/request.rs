@@ -6,9 +6,7 @@ use crate::command::CommandError;
 use crate::commands::p::chosen_cpus;
 use crate::session::Session;
 use crate::typed_value::ValueStyle;
-use mortis_debuginfo::types::{
-    CompoundKind, Namespace, Type, TypeId, find_member, strip,
-};
+use mortis_debuginfo::types::{CompoundKind, Namespace, Type, TypeId, find_member, strip};
 use mortis_kernel::expression::Evaluator;
 use mortis_memory::VirtAddr;
 
@@ -142,9 +140,11 @@ impl Request {
         let symbol = kernel.all_symbols().ok().and_then(|symbols| symbols.symbol(word));
         let address = match &symbol {
             Some(symbol) => symbol.address,
-            None if in_file => VirtAddr(session.parse_number(word).ok_or_else(|| {
-                CommandError::Message(format!("not a number: {word}"))
-            })?),
+            None if in_file => VirtAddr(
+                session
+                    .parse_number(word)
+                    .ok_or_else(|| CommandError::Message(format!("not a number: {word}")))?,
+            ),
             None => session.address(word)?,
         };
         if let (Some(symbol), Some(_)) = (&symbol, cpuspec)
