@@ -29,6 +29,8 @@ pub use mortis_unwind::{Frame, PtRegs, Trust};
 /// What all walks over one dump share.
 pub(crate) struct UnwindContext {
     tables: Tables,
+    /// Of text that was made at run time, ascending.
+    generated: Vec<Symbol>,
     cpu_stacks: Vec<Stack>,
     thread_size: u64,
     trampolines: TrampolineAddresses,
@@ -165,11 +167,15 @@ impl SavedRegisters {
 
 impl Kernel {
     fn unwind_context(&self) -> &UnwindContext {
-        self.unwind_context.get_or_init(|| UnwindContext {
-            tables: tables::build(self),
-            cpu_stacks: stacks::cpu_stacks(self),
-            thread_size: stacks::thread_size(self),
-            trampolines: TrampolineAddresses::find(self),
+        self.unwind_context.get_or_init(|| {
+            let (tables, generated) = tables::build(self);
+            UnwindContext {
+                tables,
+                generated,
+                cpu_stacks: stacks::cpu_stacks(self),
+                thread_size: stacks::thread_size(self),
+                trampolines: TrampolineAddresses::find(self),
+            }
         })
     }
 
@@ -289,9 +295,21 @@ impl Kernel {
     /// The function of a frame and how far in its ip is. A call that never returns may be the last
     /// instruction of its function; the return address is then in the next one.
     fn symbol_of_frame(&self, frame: &Frame) -> Option<(Symbol, u64)> {
-        let (symbol, _) = self.symbol_at(frame.lookup_ip())?;
+        let lookup = frame.lookup_ip();
+        let symbol = match self.symbol_at(lookup) {
+            Some((symbol, _)) => symbol,
+            None => self.generated_symbol_at(lookup)?.clone(),
+        };
         let offset = frame.ip.0.wrapping_sub(symbol.address.0);
         Some((symbol, offset))
+    }
+
+    /// The symbol of text that was made at run time.
+    fn generated_symbol_at(&self, ip: VirtAddr) -> Option<&Symbol> {
+        let symbols = &self.unwind_context().generated;
+        let after = symbols.partition_point(|symbol| symbol.address <= ip);
+        let symbol = symbols.get(after.checked_sub(1)?)?;
+        (ip.0 - symbol.address.0 < symbol.size?).then_some(symbol)
     }
 }
 

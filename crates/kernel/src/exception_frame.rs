@@ -57,7 +57,7 @@ impl Kernel {
                 KERNEL_CS => {
                     matches!(ss, KERNEL_SS | 0)
                         && kernel_half(registers.rsp)
-                        && registers.rsp % 8 == 0
+                        && registers.rsp.is_multiple_of(8)
                         && self.unwind_tables().is_text(VirtAddr(registers.rip))
                 }
                 USER_CS | USER32_CS => {

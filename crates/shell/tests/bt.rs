@@ -251,3 +251,32 @@ fn other_places_and_references_can_be_chosen() {
     assert_eq!(text(&mut session, "bt -v"), "No stack overflows detected\n");
     assert_eq!(guests::failure(&mut session, "bt 99999"), "invalid task or pid value: 99999");
 }
+
+#[test]
+fn every_cpu_has_its_stacks() {
+    for guest in Guest::all() {
+        let session = guest.session();
+        let kernel = &*session.kernel;
+        let stacks = kernel.cpu_stacks();
+        for &cpu in &kernel.cpus().expect("CPUs").present {
+            let sizes: BTreeMap<&str, u64> = stacks
+                .iter()
+                .filter(|stack| stack.cpu == Some(cpu))
+                .map(|stack| (stack.kind.name(), stack.high.0 - stack.low.0))
+                .collect();
+            let expected = [
+                ("DEBUG", 8 << 10),
+                ("DOUBLEFAULT", 8 << 10),
+                ("IRQ", 16 << 10),
+                ("MCE", 8 << 10),
+                ("NMI", 8 << 10),
+                ("VC", 8 << 10),
+                ("VC2", 8 << 10),
+                ("entry trampoline", 4 << 10),
+            ];
+            assert_eq!(sizes, BTreeMap::from(expected), "{}: CPU {cpu}", guest.name());
+        }
+        let gaps = stacks.windows(2).all(|pair| pair[0].high <= pair[1].low);
+        assert!(gaps, "{}: stacks overlap", guest.name());
+    }
+}

@@ -6,6 +6,7 @@ use crate::layout;
 use crate::list::{ListHead, SinglyLinked};
 use crate::modules::{Module, ModuleMemoryKind, ModuleStruct};
 use mortis_debuginfo::elf::ElfFile;
+use mortis_debuginfo::symbols::Symbol;
 use mortis_memory::{VirtAddr, VirtualMemory};
 use mortis_unwind::{CfiSection, CfiTable, OrcFormat, OrcLookup, OrcProbe, OrcTable, Tables};
 use std::ops::Range;
@@ -16,6 +17,7 @@ layout! {
     struct BpfKsym = "bpf_ksym" {
         start: "start",
         end: "end",
+        name: "name",
         lnode: "lnode",
     }
 }
@@ -40,17 +42,30 @@ const MAX_GENERATED_TEXT: u64 = 16 << 20;
 /// More users of the function tracer, or BPF programs, than there are.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// The tables of everything that is text.
-pub(super) fn build(kernel: &Kernel) -> Tables {
+/// The tables of everything that is text, and the symbols of what was made at run time.
+pub(super) fn build(kernel: &Kernel) -> (Tables, Vec<Symbol>) {
     let mut tables = Tables::new();
     let format = add_kernel(kernel, &mut tables);
     for module in kernel.modules().0 {
         add_module(kernel, &mut tables, module, format);
     }
-    // Both lists are empty in most kernels; damage in them costs only what they list.
-    let _ = add_bpf(kernel, &mut tables);
-    let _ = add_ftrace_trampolines(kernel, &mut tables);
-    tables
+    let mut symbols = Vec::new();
+    // Damage in these two lists costs only what they list.
+    let _ = add_bpf(kernel, &mut tables, &mut symbols);
+    let _ = add_ftrace_trampolines(kernel, &mut tables, &mut symbols);
+    symbols.sort_by_key(|symbol| symbol.address);
+    (tables, symbols)
+}
+
+/// A symbol as the kernel's own kallsyms shows such text: `bpf_prog_6deef7357e7b4530 [bpf]`.
+fn generated(name: &str, text: &Range<VirtAddr>, owner: &str) -> Symbol {
+    Symbol {
+        name: name.into(),
+        address: text.start,
+        size: Some(text.end.0.wrapping_sub(text.start.0)),
+        letter: 't',
+        module: Some(owner.into()),
+    }
 }
 
 /// The range between two symbols.
@@ -160,7 +175,7 @@ fn module_orc(kernel: &Kernel, module: &Module, format: OrcFormat) -> Result<Opt
 }
 
 /// Text made at run time by the BPF compiler, which keeps frame pointers.
-fn add_bpf(kernel: &Kernel, tables: &mut Tables) -> Result<()> {
+fn add_bpf(kernel: &Kernel, tables: &mut Tables, symbols: &mut Vec<Symbol>) -> Result<()> {
     let head = kernel.symbol("bpf_kallsyms")?;
     let layout = kernel.layout::<BpfKsym>()?;
     for link in ListHead::new(kernel, "list of BPF programs", head).take(MAX_ENTRIES) {
@@ -168,14 +183,22 @@ fn add_bpf(kernel: &Kernel, tables: &mut Tables) -> Result<()> {
         let start = layout.start.u64(kernel, entry)?;
         let end = layout.end.u64(kernel, entry)?;
         if end.checked_sub(start).is_some_and(|size| size <= MAX_GENERATED_TEXT) {
-            tables.add_text(VirtAddr(start)..VirtAddr(end));
+            let text = VirtAddr(start)..VirtAddr(end);
+            if let Ok(name) = layout.name.text(kernel, entry) {
+                symbols.push(generated(&name, &text, "bpf"));
+            }
+            tables.add_text(text);
         }
     }
     Ok(())
 }
 
 /// Copies of `ftrace_caller`, one for each user of the function tracer that has its own.
-fn add_ftrace_trampolines(kernel: &Kernel, tables: &mut Tables) -> Result<()> {
+fn add_ftrace_trampolines(
+    kernel: &Kernel,
+    tables: &mut Tables,
+    symbols: &mut Vec<Symbol>,
+) -> Result<()> {
     let end = kernel.symbol("ftrace_list_end")?;
     let first = VirtAddr(kernel.read_symbol::<8>("ftrace_ops_list")?);
     if first == end {
@@ -193,7 +216,9 @@ fn add_ftrace_trampolines(kernel: &Kernel, tables: &mut Tables) -> Result<()> {
         let saves_registers = layout.flags.u64(kernel, ops)? & SAVE_REGS != 0;
         let original = if saves_registers { "ftrace_regs_caller" } else { "ftrace_caller" };
         if !start.is_null() && size <= MAX_GENERATED_TEXT {
-            tables.add_copied_text(start..start.offset(size), kernel.symbol(original)?);
+            let text = start..start.offset(size);
+            symbols.push(generated("ftrace_trampoline", &text, "__builtin__ftrace"));
+            tables.add_copied_text(text, kernel.symbol(original)?);
         }
     }
     Ok(())

@@ -64,9 +64,9 @@ pub(super) struct TaskTrampolines<'k> {
 impl ReturnTrampolines for TaskTrampolines<'_> {
     fn recover(&self, slot: ReturnSlot) -> Recovered {
         let original = if Some(slot.ip) == self.addresses.graph {
-            self.from_shadow_stack(slot.slot)
+            self.address_in_shadow_stack(slot.slot)
         } else if Some(slot.ip) == self.addresses.rethook {
-            self.from_return_hooks(slot.slot)
+            self.address_in_return_hooks(slot.slot)
         } else {
             return Recovered::Untouched;
         };
@@ -78,7 +78,7 @@ impl TaskTrampolines<'_> {
     /// The entry whose `retp` is the slot. Its place differs over versions, but not what `ret` and
     /// `retp` are to each other. Entries that are no more lie above those that still count, so the
     /// first is the one.
-    fn from_shadow_stack(&self, slot: VirtAddr) -> Option<VirtAddr> {
+    fn address_in_shadow_stack(&self, slot: VirtAddr) -> Option<VirtAddr> {
         let kernel = self.kernel;
         let stack = kernel
             .layout::<TracedTask>()
@@ -95,7 +95,7 @@ impl TaskTrampolines<'_> {
         words.get(usize::try_from(ret).ok()?).map(|word| VirtAddr(u64::from_le_bytes(*word)))
     }
 
-    fn from_return_hooks(&self, slot: VirtAddr) -> Option<VirtAddr> {
+    fn address_in_return_hooks(&self, slot: VirtAddr) -> Option<VirtAddr> {
         let kernel = self.kernel;
         let first = kernel
             .layout::<TracedTask>()

@@ -2,6 +2,7 @@
 
 mod exceptions;
 mod frames;
+mod notes;
 mod overflow;
 mod reference;
 mod registers;
@@ -66,6 +67,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         Mode::Overflow => return overflow::run(session, out),
         Mode::CpuExceptions => return exceptions::run_on_cpus(session, &request, out),
         _ => {}
+    }
+    if let Err(error) = session.kernel.cpus() {
+        // Nothing of the kernel can be found. The registers are in the dump's own notes.
+        notes::run(session, out)?;
+        return Err(error.into());
     }
     match request.cpus(session)? {
         Some(cpus) => run_on_cpus(session, &request, &cpus, out),
