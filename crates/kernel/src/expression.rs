@@ -109,6 +109,7 @@ pub struct Evaluator<'k> {
     kernel: &'k Kernel,
     types: &'k TypeSet,
     memory: &'k dyn VirtualMemory,
+    history: &'k [Value],
 }
 
 impl<'k> Evaluator<'k> {
@@ -120,7 +121,14 @@ impl<'k> Evaluator<'k> {
 
     /// An evaluator whose pointers and structures are in `memory`, such as a process's.
     pub fn over(kernel: &'k Kernel, memory: &'k dyn VirtualMemory) -> Self {
-        Self { kernel, types: kernel.type_set(), memory }
+        Self { kernel, types: kernel.type_set(), memory, history: &[] }
+    }
+
+    /// The same, knowing the values that were shown before: `$1` is the first of `history`, `$`
+    /// the last.
+    #[must_use]
+    pub fn with_history(self, history: &'k [Value]) -> Self {
+        Self { history, ..self }
     }
 
     /// The kernel whose symbols are meant.

@@ -54,8 +54,8 @@ pub struct Session {
     pub settings: Settings,
     /// The flag that Ctrl-C sets.
     pub interrupt: Interrupt,
-    /// How many values `p` has shown: the last one is `$N`.
-    pub printed_values: u64,
+    /// The values that `p` has shown: the first is `$1`.
+    pub printed_values: Vec<Value>,
     context: Option<Task>,
     /// Tasks that the user says were running, with their CPUs (`set -a`).
     marked_running: Vec<(u32, Task)>,
@@ -78,7 +78,7 @@ impl Session {
             files,
             settings,
             interrupt: Interrupt::default(),
-            printed_values: 0,
+            printed_values: Vec::new(),
             context: None,
             marked_running: Vec::new(),
         }

@@ -221,6 +221,8 @@ fn layouts_are_those_of_crash() {
         says("p init_task.comm", "$8 = \"swapper/0\\000\\000\\000\\000\\000\\000\"\n");
         says("p init_task.comm[0]", "$9 = 115 's'\n");
         says("p system_state", "system_state = $10 = SYSTEM_RUNNING\n");
+        says("p $1 + 1", "$11 = 4\n");
+        says("p $", "$12 = 4\n");
         let list =
             "struct list_head {\n    struct list_head *next;\n    struct list_head *prev;\n}\n";
         says("struct list_head", &format!("{list}SIZE: 16\n"));
@@ -262,6 +264,10 @@ fn what_is_wrong_is_said() {
     fails("p init_task.nosuch", "no member named nosuch");
     fails("p 1/0", "division by zero");
     fails("p init_task +", "a value expected");
+    fails("p $99", "no symbol \"$99\"");
+    fails(&format!("p {}1", "1+".repeat(100_000)), "nested too deeply");
+    fails(&format!("p {}1", "-".repeat(900)), "nested too deeply");
+    fails(&format!("p {}1", "(".repeat(900)), "nested too deeply");
     fails("struct nosuch", "invalid data structure reference: nosuch");
     fails("struct task_struct.nosuch", "invalid data structure reference: task_struct.nosuch");
     fails("union task_struct", "data type mismatch: task_struct is not a union");

@@ -19,6 +19,7 @@ impl Evaluator<'_> {
                 let ty = self.parse_type("char")?;
                 Ok(Value { ty, place: Place::Computed(u64::from(*byte)) })
             }
+            Expression::History(number) => self.shown_before(*number),
             Expression::Name(name) => self.name(name),
             Expression::PerCpu { symbol, cpu } => self.per_cpu(symbol, *cpu),
             Expression::Unary(operator, operand) => self.unary(*operator, operand),
@@ -63,6 +64,17 @@ impl Evaluator<'_> {
 
     fn size_value(&self, ty: TypeId) -> Result<Value, ExpressionError> {
         Ok(self.integer(Integer::new(size_of(self.types, ty)?, 8, false)))
+    }
+
+    fn shown_before(&self, number: Option<usize>) -> Result<Value, ExpressionError> {
+        let found = match number {
+            Some(number) => number.checked_sub(1).and_then(|index| self.history.get(index)),
+            None => self.history.last(),
+        };
+        found.copied().ok_or_else(|| {
+            let number = number.map_or(String::new(), |number| number.to_string());
+            ExpressionError::UnknownName(format!("${number}"))
+        })
     }
 
     fn name(&self, name: &str) -> Result<Value, ExpressionError> {

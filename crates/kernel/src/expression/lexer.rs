@@ -24,6 +24,8 @@ pub(super) enum TokenKind {
         symbol: String,
         cpu: u32,
     },
+    /// `$1`; without a number `$`, the last.
+    History(Option<usize>),
     /// An operator or a bracket, spelled as in C.
     Symbol(&'static str),
     End,
@@ -48,6 +50,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
             number(rest)?
         } else if c == '\'' {
             character(rest)?
+        } else if c == '$' {
+            history(rest)
         } else if is_name_start(c) {
             name(rest)
         } else if let Some(symbol) = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) {
@@ -94,6 +98,11 @@ fn name(text: &str) -> (TokenKind, usize) {
         }
     }
     (TokenKind::Name(symbol), len)
+}
+
+fn history(text: &str) -> (TokenKind, usize) {
+    let digits = text[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len() - 1);
+    (TokenKind::History(text[1..=digits].parse().ok()), 1 + digits)
 }
 
 fn number(text: &str) -> Result<(TokenKind, usize), ExpressionError> {
@@ -175,6 +184,13 @@ mod tests {
         assert_eq!(kinds("a.b")[1], TokenKind::Symbol("."));
         let runqueues = TokenKind::PerCpu { symbol: "runqueues".into(), cpu: 1 };
         assert_eq!(kinds("runqueues:1.nr_running")[..2], [runqueues, TokenKind::Symbol(".")]);
+    }
+
+    #[test]
+    fn values_shown_before_have_numbers() {
+        assert_eq!(kinds("$12.x")[0], TokenKind::History(Some(12)));
+        assert_eq!(kinds("$")[0], TokenKind::History(None));
+        assert_eq!(kinds("$ + 1")[1], TokenKind::Symbol("+"));
     }
 
     #[test]

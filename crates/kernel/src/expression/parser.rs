@@ -13,6 +13,7 @@ pub(super) enum Expression {
         long: bool,
     },
     Character(u8),
+    History(Option<usize>),
     Name(String),
     PerCpu {
         symbol: String,
@@ -41,8 +42,14 @@ pub(super) enum Unary {
 /// Deeper nesting is not typed by people.
 const MAX_DEPTH: usize = 200;
 
+/// Nor is so long an expression. A chain of operators nests as deep as it is long.
+const MAX_TOKENS: usize = 1000;
+
 pub(super) fn parse(text: &str, names: &Evaluator) -> Result<Expression, ExpressionError> {
     let tokens = tokens(text)?;
+    if tokens.len() > MAX_TOKENS {
+        return Err(ExpressionError::TooDeep);
+    }
     let mut parser = Parser { text, tokens: &tokens, next: 0, depth: 0, names };
     let expression = parser.binary(0)?;
     match parser.peek() {
@@ -204,6 +211,7 @@ impl<'a> Parser<'a, '_> {
                 Expression::Number { value: *value, unsigned: *unsigned, long: *long }
             }
             TokenKind::Character(byte) => Expression::Character(*byte),
+            TokenKind::History(number) => Expression::History(*number),
             TokenKind::Name(name) => Expression::Name(name.clone()),
             TokenKind::PerCpu { symbol, cpu } => {
                 Expression::PerCpu { symbol: symbol.clone(), cpu: *cpu }

@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
+use crate::commands::sym::address_of;
 use crate::output::{Output, Render, Style};
 use crate::session::{DisassemblyFlavor, Radix, Session};
 use mortis_disasm::{
@@ -104,7 +105,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         session.parse_number(word).ok_or_else(invalid)
     };
     let count = arguments.words.get(1).map(|word| number(word)).transpose()?;
-    let address = session.address(word)?;
+    let address = address_of(session, word)?;
     let user = match arguments.has('u') {
         true => Some(UserMemory::of(&kernel, session.context()?)?),
         false => None,

@@ -25,7 +25,8 @@ pub const COMMAND: Command = Command {
         flag('u', "addresses of the lower half are the task's in focus"),
     ],
     help: "Expressions are C's: members (. and ->), indices, & and *, casts, sizeof, arithmetic and\n\
-           comparisons, also *first@count for an array. Parentheses protect | and > from the shell.\n\
+           comparisons, also *first@count for an array and $1 for the first value shown ($ for the\n\
+           last). Parentheses protect | and > from the shell.\n\
            A variable's type is its declared one, from the vmlinux or, without one, from a table of\n\
            well-known variables; any other can be cast: *(int *)&variable.\n\n\
            A per-CPU variable alone shows where each CPU's copy is; symbol:cpuspec shows copies\n\
@@ -135,10 +136,12 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         true => Some(UserMemory::of(&kernel, session.context()?)?),
         false => None,
     };
+    let history = session.printed_values.clone();
     let evaluator = match &user {
         Some(user) => Evaluator::over(&kernel, user),
         None => Evaluator::new(&kernel),
-    };
+    }
+    .with_history(&history);
     let (name, cpuspec) = match first.rsplit_once(':') {
         Some((name, cpuspec)) if is_cpuspec(cpuspec) => (name, Some(cpuspec)),
         _ => (first.as_str(), None),
@@ -248,12 +251,12 @@ impl Printing<'_, '_> {
         out: &mut Output,
     ) -> Result<(), CommandError> {
         let tree = self.evaluator.decode(value, &self.style.limits())?;
-        self.session.printed_values += 1;
+        self.session.printed_values.push(*value);
         let types = self.evaluator.types();
         Ok(out.emit(&Printed {
             expression,
             cpu,
-            number: self.session.printed_values,
+            number: self.session.printed_values.len() as u64,
             ty: type_name(types, value.ty),
             address: match value.place {
                 Place::Memory { address, .. } => Some(format!("{:#x}", address.0)),

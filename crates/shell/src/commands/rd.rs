@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
+use crate::commands::sym::address_of;
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use mortis_kernel::Kernel;
@@ -186,7 +187,7 @@ impl Request {
             session.parse_number(word).ok_or_else(invalid)
         };
         let mut words = arguments.words.iter();
-        let mut address = session.address(words.next().ok_or_else(usage)?)?.0;
+        let mut address = address_of(session, words.next().ok_or_else(usage)?)?.0;
         if let Some(offset) = arguments.value('o') {
             address = address.wrapping_add(number(offset)?);
         }
@@ -198,7 +199,7 @@ impl Request {
             None => 1,
         };
         if let Some(end) = arguments.value('e') {
-            let end = session.address(end)?.0;
+            let end = address_of(session, end)?.0;
             if end <= address {
                 return Err(CommandError::message("the ending address is not above the address"));
             }

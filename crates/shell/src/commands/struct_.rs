@@ -108,6 +108,9 @@ fn run(
     let memory = ChosenMemory::new(session, &kernel, arguments)?;
     let evaluator = Evaluator::over(&kernel, memory.as_dyn());
     let request = Request::parse(session, &evaluator, arguments, kind)?;
+    if let Some(warning) = &request.warning {
+        out.warn(warning);
+    }
     let Some(target) = &request.target else {
         return declared::show(&evaluator, &request, None, out);
     };

@@ -193,6 +193,20 @@ fn list(
     Ok(result?)
 }
 
+/// The address that a word of a command means; see [`Session::address`]. A wrong name is answered
+/// with those that are like it.
+pub(super) fn address_of(session: &Session, word: &str) -> Result<VirtAddr, CommandError> {
+    let found = session.address(word);
+    match (&found, session.kernel.all_symbols()) {
+        (Err(CommandError::Message(message)), Ok(symbols))
+            if message.strip_prefix("symbol not found: ") == Some(word) =>
+        {
+            Err(not_found(symbols, word))
+        }
+        _ => found,
+    }
+}
+
 /// How many alternatives a wrong name is answered with.
 const ALTERNATIVES: usize = 16;
 

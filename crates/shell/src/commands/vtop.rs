@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
+use crate::commands::sym::address_of;
 use crate::known::Known;
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
@@ -193,7 +194,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         if index > 0 {
             out.layout("\n")?;
         }
-        let address = session.address(word)?;
+        let address = address_of(session, word)?;
         // Kernel addresses are the upper half.
         let user = arguments.has('u') || (!arguments.has('k') && address.0 >> 63 == 0);
         let translated = if user {

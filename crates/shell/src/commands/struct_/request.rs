@@ -4,6 +4,7 @@ use super::{SYNOPSIS, invalid_reference};
 use crate::arguments::Arguments;
 use crate::command::CommandError;
 use crate::commands::p::chosen_cpus;
+use crate::commands::sym::address_of;
 use crate::session::Session;
 use crate::typed_value::ValueStyle;
 use mortis_debuginfo::types::{CompoundKind, Namespace, Type, TypeId, find_member, strip};
@@ -41,6 +42,8 @@ pub(super) struct Request {
     pub pointers: bool,
     pub hexadecimal: bool,
     pub style: ValueStyle,
+    /// What was asked for and makes no sense.
+    pub warning: Option<String>,
 }
 
 impl Request {
@@ -73,6 +76,7 @@ impl Request {
             pointers: arguments.has('p'),
             hexadecimal,
             style: ValueStyle::new(session, hexadecimal, arguments.has('d')),
+            warning: None,
             ty,
         };
         request.check_members(evaluator)?;
@@ -145,12 +149,12 @@ impl Request {
                     .parse_number(word)
                     .ok_or_else(|| CommandError::Message(format!("not a number: {word}")))?,
             ),
-            None => session.address(word)?,
+            None => address_of(session, word)?,
         };
         if let (Some(symbol), Some(_)) = (&symbol, cpuspec)
             && !kernel.is_per_cpu(symbol)
         {
-            eprintln!("WARNING: {} is not percpu; cpuspec ignored.", symbol.name);
+            self.warning = Some(format!("{} is not percpu; cpuspec ignored.", symbol.name));
             cpuspec = None;
         }
         let count = match count {
