@@ -266,7 +266,7 @@ fn what_is_wrong_is_said() {
     fails("p init_task +", "a value expected");
     fails("p $99", "no symbol \"$99\"");
     fails(&format!("p {}1", "1+".repeat(100_000)), "nested too deeply");
-    fails(&format!("p {}1", "-".repeat(900)), "nested too deeply");
+    fails(&format!("p {}1", "~".repeat(900)), "nested too deeply");
     fails(&format!("p {}1", "(".repeat(900)), "nested too deeply");
     fails("struct nosuch", "invalid data structure reference: nosuch");
     fails("struct task_struct.nosuch", "invalid data structure reference: task_struct.nosuch");
