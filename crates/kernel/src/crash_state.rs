@@ -56,7 +56,11 @@ impl Kernel {
         if let (Some(note), None) = (same_pid.next(), same_pid.next()) {
             return Some((note.registers, RegistersFrom::DumpNotePid));
         }
-        let index = self.cpus().ok()?.online.iter().position(|&online| online == cpu)?;
+        let cpus = self.cpus().ok()?;
+        // A virtual machine's monitor notes every CPU there is, also those that the panicking one
+        // stopped and took off the online mask.
+        let noted = if notes.len() == cpus.present.len() { &cpus.present } else { &cpus.online };
+        let index = noted.iter().position(|&noted| noted == cpu)?;
         let note = notes.get(index)?;
         Some((note.registers, RegistersFrom::DumpNoteOrder))
     }

@@ -61,16 +61,28 @@ pub(super) struct TaskTrampolines<'k> {
     pub(super) task: Option<Task>,
 }
 
+/// Tracers that may have replaced one return address, each putting aside what the other left.
+const MOST_TRACERS: usize = 4;
+
 impl ReturnTrampolines for TaskTrampolines<'_> {
     fn recover(&self, slot: ReturnSlot) -> Recovered {
-        let original = if Some(slot.ip) == self.addresses.graph {
-            self.address_in_shadow_stack(slot.slot)
-        } else if Some(slot.ip) == self.addresses.rethook {
-            self.address_in_return_hooks(slot.slot)
-        } else {
-            return Recovered::Untouched;
-        };
-        original.map_or(Recovered::Lost, Recovered::Original)
+        let mut ip = slot.ip;
+        for _ in 0..MOST_TRACERS {
+            let original = if Some(ip) == self.addresses.graph {
+                self.address_in_shadow_stack(slot.slot)
+            } else if Some(ip) == self.addresses.rethook {
+                self.address_in_return_hooks(slot.slot)
+            } else if ip == slot.ip {
+                return Recovered::Untouched;
+            } else {
+                return Recovered::Original(ip);
+            };
+            match original {
+                Some(original) => ip = original,
+                None => break,
+            }
+        }
+        Recovered::Lost
     }
 }
 
