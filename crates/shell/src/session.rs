@@ -1,13 +1,14 @@
 //! What lasts from one command to the next: the kernel, the task in focus, the settings.
 
 use crate::command::CommandError;
+use crate::commands::ps::facts::Facts;
 use crate::output::{Face, Interrupt, Style};
 use mortis_kernel::Kernel;
 use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How numbers are shown where a command leaves the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Session {
     context: Option<Task>,
     /// Tasks that the user says were running, with their CPUs (`set -a`).
     marked_running: Vec<(u32, Task)>,
+    /// What `ps` has read of all tasks.
+    pub(crate) task_facts: OnceLock<Arc<Vec<Facts>>>,
 }
 
 /// The files that a session reads.
@@ -81,6 +84,7 @@ impl Session {
             printed_values: Vec::new(),
             context: None,
             marked_running: Vec::new(),
+            task_facts: OnceLock::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `ps`: the tasks, and what each does, is, has and may.
 
-mod facts;
+pub(crate) mod facts;
 mod listing;
 mod policy;
 mod process;
@@ -18,6 +18,8 @@ use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
 use rustc_hash::FxHashSet;
 use selection::Selector;
+use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// `ps`.
 pub const COMMAND: Command = Command {
@@ -128,7 +130,7 @@ pub(crate) struct Request {
 
 /// The tasks to show: indices of those that were read, in the order of the answer.
 struct Chosen {
-    facts: Vec<Facts>,
+    facts: Arc<Vec<Facts>>,
     indices: Vec<usize>,
     /// Whether single tasks were asked for.
     specified: bool,
@@ -259,16 +261,19 @@ impl Request {
         let list = session.kernel.tasks();
         let named = Named::new(selectors.unwrap_or_default());
         let by_name = named.others.iter().any(|selector| selector.needs_name());
-        let tasks: Vec<Task> =
-            if selectors.is_none() || by_name || self.leaders_only || self.mode.needs_all() {
-                list.tasks.clone()
-            } else {
-                list.tasks.iter().copied().filter(|task| named.selects(*task, None)).collect()
-            };
-        let mut facts = facts::read(reader, &tasks, out)?;
-        if matches!(self.mode, Mode::LastRun | Mode::SinceRun) {
-            facts.sort_by_key(|task| std::cmp::Reverse(task.last_run()));
-        }
+        let all = selectors.is_none() || by_name || self.leaders_only || self.mode.needs_all();
+        let facts = match session.task_facts.get() {
+            Some(facts) => Arc::clone(facts),
+            None if all => {
+                let facts = Arc::new(facts::read(reader, &list.tasks, out)?);
+                Arc::clone(session.task_facts.get_or_init(|| facts))
+            }
+            None => {
+                let tasks = list.tasks.iter().copied();
+                let tasks: Vec<Task> = tasks.filter(|task| named.selects(*task, None)).collect();
+                Arc::new(facts::read(reader, &tasks, out)?)
+            }
+        };
         let running = session
             .running_tasks()
             .into_iter()
@@ -282,6 +287,9 @@ impl Request {
             running: running.collect(),
         };
         chosen.indices = self.filter(&chosen, selectors.map(|_| &named), &idle);
+        if matches!(self.mode, Mode::LastRun | Mode::SinceRun) {
+            chosen.indices.sort_by_key(|&index| Reverse(chosen.facts[index].last_run()));
+        }
         Ok(chosen)
     }
 

@@ -4,12 +4,15 @@ use crate::known::Known;
 use crate::output::{Output, Stop};
 use crate::task_header::{Hex, TaskHeader};
 use mortis_kernel::error::Result;
+use mortis_kernel::task_accounting::MemoryUse;
 use mortis_kernel::task_reader::{TaskCopy, TaskReader};
 use mortis_kernel::tasks::{Task, TaskState};
 use mortis_memory::VirtAddr;
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
-/// One task.
+/// One task. A session keeps those of all tasks once they were read: on a large guest they lie on
+/// more pages than a dump's cache holds.
 pub struct Facts {
     pub task: Task,
     pub comm: Known<String>,
@@ -30,6 +33,9 @@ pub struct Facts {
     pub stime: Known<u64>,
     pub policy: Known<u64>,
     pub prio: Known<i32>,
+    /// Read when first shown, for it takes a page more.
+    pub ppid: OnceLock<Known<u32>>,
+    pub memory: OnceLock<Known<MemoryUse>>,
 }
 
 impl Facts {
@@ -51,6 +57,8 @@ impl Facts {
             stime: copy.number(|task| &task.stime).into(),
             policy: copy.number(|task| &task.policy).into(),
             prio: copy.number(|task| &task.prio).map(|prio| prio as u32 as i32).into(),
+            ppid: OnceLock::new(),
+            memory: OnceLock::new(),
         }
     }
 

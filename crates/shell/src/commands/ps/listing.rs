@@ -7,7 +7,7 @@ use crate::known::Known;
 use crate::output::{Output, Render, Style};
 use crate::task_header::Hex;
 use mortis_kernel::Kernel;
-use mortis_kernel::task_accounting::MemoryAccounts;
+use mortis_kernel::task_accounting::{MemoryAccounts, MemoryUse};
 use mortis_kernel::tasks::TaskState;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -105,10 +105,25 @@ impl<'a> Rows<'a> {
     }
 
     fn ppid(&self, task: &Facts) -> Known<u32> {
-        match task.parent {
+        let read = || match task.parent {
             Known::Value(parent) => self.kernel.task_at(parent).map(|task| task.pid).into(),
             Known::Guessed(_, why) | Known::Unavailable(why) => Known::Unavailable(why),
-        }
+        };
+        task.ppid.get_or_init(read).clone()
+    }
+
+    fn memory(&self, task: &Facts) -> Known<MemoryUse> {
+        let read = || match (&task.mm, task.tgid.value()) {
+            // What is left of a zombie has no memory any more.
+            _ if task.state.value() == Some(&TaskState::Zombie) => {
+                Known::Value(MemoryUse::default())
+            }
+            (Known::Value(mm), tgid) => {
+                self.accounts.of(*mm, tgid.copied().unwrap_or(task.task.pid)).into()
+            }
+            (Known::Unavailable(why) | Known::Guessed(_, why), _) => Known::Unavailable(why),
+        };
+        task.memory.get_or_init(read).clone()
     }
 
     fn stack_pointer(&self, task: &Facts) -> Option<StackPointer> {
@@ -124,14 +139,7 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&self, task: &Facts) -> Row {
-        let usage = match (&task.mm, task.tgid.value()) {
-            // What is left of a zombie has no memory any more.
-            _ if task.state.value() == Some(&TaskState::Zombie) => Known::Value(Default::default()),
-            (Known::Value(mm), tgid) => {
-                self.accounts.of(*mm, tgid.copied().unwrap_or(task.task.pid)).into()
-            }
-            (Known::Unavailable(why) | Known::Guessed(_, why), _) => Known::Unavailable(why),
-        };
+        let usage = self.memory(task);
         let percent = |rss: u64| match &self.total_pages {
             Known::Value(total) => Known::Value(rss as f64 * 100.0 / (*total).max(1) as f64),
             Known::Unavailable(why) | Known::Guessed(_, why) => Known::Unavailable(why),

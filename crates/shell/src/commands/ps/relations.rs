@@ -34,7 +34,7 @@ pub(super) fn parents(
     out: &mut Output,
 ) -> Result<(), CommandError> {
     let mut known: FxHashMap<VirtAddr, (TaskHeader, Option<VirtAddr>)> = FxHashMap::default();
-    for task in &chosen.facts {
+    for task in chosen.facts.iter() {
         known.insert(task.task.address, (task.header(), task.parent.value().copied()));
     }
     let parent = kernel.task_struct()?.parent.clone();
@@ -97,7 +97,7 @@ fn render_group(
 /// Each task's children.
 pub(super) fn children(chosen: &Chosen, out: &mut Output) -> Result<(), CommandError> {
     let mut by_parent: FxHashMap<VirtAddr, Vec<&Facts>> = FxHashMap::default();
-    for task in &chosen.facts {
+    for task in chosen.facts.iter() {
         if let Some(parent) = task.parent.value() {
             by_parent.entry(*parent).or_default().push(task);
         }
@@ -127,7 +127,7 @@ impl Render for ThreadGroup {
 /// The thread groups of the tasks.
 pub(super) fn thread_groups(chosen: &Chosen, out: &mut Output) -> Result<(), CommandError> {
     let mut by_tgid: FxHashMap<u32, Vec<&Facts>> = FxHashMap::default();
-    for task in &chosen.facts {
+    for task in chosen.facts.iter() {
         by_tgid.entry(tgid(task)).or_default().push(task);
     }
     let mut shown = FxHashSet::default();

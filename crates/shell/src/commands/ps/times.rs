@@ -105,7 +105,7 @@ pub(super) fn last_run(
     out: &mut Output,
 ) -> Result<(), CommandError> {
     let radix = session.settings.radix;
-    let longest = chosen.facts.first().map_or(0, Facts::last_run);
+    let longest = chosen.facts.iter().map(Facts::last_run).max().unwrap_or(0);
     let width = in_radix(longest, radix).len();
     by_cpu(request, chosen, out, |task, out| {
         let line = LastRun {
