@@ -92,11 +92,18 @@ impl Apt {
             .lines()
             .filter_map(|name| name.strip_prefix("linux-image-"))
             .filter(|release| release.ends_with(&format!("-{flavour}")))
-            // The archive also has other flavours that end the same, as in rt-FLAVOUR.
-            .filter(|release| release.matches('-').count() == flavour.matches('-').count() + 1)
+            // The archive also has a flavour that ends the same. (Releases of bookworm have an ABI
+            // number between dashes, so counting those does not tell.)
+            .filter(|release| !release.ends_with(&format!("-rt-{flavour}")))
             .max_by(|a, b| natural(a, b))
             .map(str::to_owned)
             .with_context(|| format!("the archive has no {prefix}*-{flavour}"))
+    }
+
+    /// Whether the suite has a package called `name`.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        let names = output(self.command("apt-cache").args(["pkgnames", name]))?;
+        Ok(names.lines().any(|found| found == name))
     }
 
     /// Downloads packages into `dir`.

@@ -55,7 +55,9 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
 
 /// vmlinuz, System.map, config and the modules that guests load.
 fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
-    let modules = root.join("usr/lib/modules").join(release);
+    // Packages from before the merge of /usr have them in /lib.
+    let merged = root.join("usr/lib/modules").join(release);
+    let modules = if merged.exists() { merged } else { root.join("lib/modules").join(release) };
     for name in ["vmlinuz", "System.map", "config"] {
         let to = product.join(name);
         // Beside the modules in newer packages, in /boot in older ones.

@@ -54,12 +54,14 @@ pub fn make(wanted: &Wanted) -> Result<()> {
     }
     let store = Store::find()?;
     let _lock = store.lock()?;
+    let mut met = false;
     for recipe in RECIPES {
         if wanted.kernel.as_deref().is_some_and(|key| key != recipe.kernel)
             || wanted.case.as_deref().is_some_and(|name| name != recipe.case)
         {
             continue;
         }
+        met = true;
         let named = wanted.case.is_some() && recipe.default.is_empty();
         let captures = recipe.captures(wanted.all || named);
         if captures.is_empty() {
@@ -69,6 +71,9 @@ pub fn make(wanted: &Wanted) -> Result<()> {
         let case = table::case(recipe.case).context("a recipe names an unknown case")?;
         one(&store, kernel, case, captures)
             .with_context(|| format!("making {} {}", kernel.key, case.name))?;
+    }
+    if !met {
+        bail!("the table has no recipe for that kernel and case: see `cargo xtask lab list`");
     }
     Ok(())
 }

@@ -28,7 +28,6 @@ const PACKAGES: &[&str] = &[
     "libc6-dev",
     "make",
     "pahole",
-    "libssl3t64",
     "dash",
     "coreutils",
     "sed",
@@ -96,7 +95,10 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     let archive = apt::Apt::open(store, kernel.suite)?;
     progress(format_args!("{}: fetching the compiler of {}", kernel.key, kernel.suite));
     let version = release.strip_suffix(&format!("-{}", kernel.flavour)).unwrap_or(release);
-    let mut packages = archive.closure(PACKAGES)?;
+    let mut wanted = PACKAGES.to_vec();
+    // Renamed when time_t became 64 bits wide (trixie).
+    wanted.push(if archive.has("libssl3t64")? { "libssl3t64" } else { "libssl3" });
+    let mut packages = archive.closure(&wanted)?;
     packages.retain(|name| !UNUSED.iter().any(|unused| name.starts_with(unused)));
     packages.push(format!("linux-headers-{release}"));
     packages.push(format!("linux-headers-{version}-common"));
