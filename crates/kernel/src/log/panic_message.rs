@@ -75,6 +75,10 @@ impl Search {
 
     fn look_at(&mut self, record: &LogRecord) {
         for line in record.text.lines() {
+            // The end of a report repeats its first line (panic() in kernel/panic.c).
+            if line.starts_with("---[ end ") {
+                continue;
+            }
             // What is less grave than the best line so far need not be looked for.
             let worth = self.best.as_ref().map_or(self.finders.len(), |(rank, _)| rank + 1);
             let rank = self.finders[..worth]
@@ -110,6 +114,15 @@ mod tests {
             ["Oops: 0002 [#1] SMP", "RIP: 0010:x", "Kernel panic - not syncing: Fatal", "---"];
         assert_eq!(message(&log).as_deref(), Some("Kernel panic - not syncing: Fatal"));
         assert_eq!(message(&["all is well"]), None);
+    }
+
+    #[test]
+    fn the_end_of_a_panic_is_not_another() {
+        let log = [
+            "Kernel panic - not syncing: sysrq triggered crash",
+            "---[ end Kernel panic - not syncing: sysrq triggered crash ]---",
+        ];
+        assert_eq!(message(&log).as_deref(), Some(log[0]));
     }
 
     #[test]
