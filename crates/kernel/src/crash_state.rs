@@ -51,10 +51,14 @@ impl Kernel {
             return Some((registers, RegistersFrom::CrashNotes));
         }
         let notes = self.dump().cpu_registers();
-        let pid = self.current_task(cpu).ok().map(|task| task.pid);
-        let mut same_pid = notes.iter().filter(|note| Some(note.pid) == pid && note.pid != 0);
-        if let (Some(note), None) = (same_pid.next(), same_pid.next()) {
-            return Some((note.registers, RegistersFrom::DumpNotePid));
+        // QEMU numbers its notes from 1 where a process id should be (target/i386/arch_dump.c).
+        let numbered = notes.iter().zip(1..).all(|(note, number)| note.pid == number);
+        if !numbered {
+            let pid = self.current_task(cpu).ok().map(|task| task.pid);
+            let mut same_pid = notes.iter().filter(|note| Some(note.pid) == pid && note.pid != 0);
+            if let (Some(note), None) = (same_pid.next(), same_pid.next()) {
+                return Some((note.registers, RegistersFrom::DumpNotePid));
+            }
         }
         let cpus = self.cpus().ok()?;
         // A virtual machine's monitor notes every CPU there is, also those that the panicking one

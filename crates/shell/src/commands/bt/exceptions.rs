@@ -50,7 +50,7 @@ impl Found {
             mode: if user { "user" } else { "kernel" },
             symbol: symbol.map(|(name, _)| name.to_owned()),
             offset: symbol.map(|(_, offset)| offset),
-            registers: Registers::of(&frame.registers),
+            registers: Registers::at(Some(Hex(frame.address.0)), false, &frame.registers),
             radix: request.session_radix,
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn run(session: &Session, out: &mut Output) -> Result<(), CommandErro
             pid: note.pid,
             symbol: symbol.map(|(name, _)| name.to_owned()),
             offset: symbol.map(|(_, offset)| offset),
-            registers: Registers::of(&registers),
+            registers: Registers::at(None, false, &registers),
         })?;
     }
     Ok(())

@@ -43,18 +43,14 @@ const SELECTOR: u64 = 0xffff;
 
 impl Registers {
     pub(super) fn new(saved: &SavedRegisters) -> Self {
-        let r = &saved.registers;
-        Self {
-            address: saved.address.map(|address| Hex(address.0)),
-            partial: saved.partial,
-            ..Self::of(r)
-        }
+        let address = saved.address.map(|address| Hex(address.0));
+        Self::at(address, saved.partial, &saved.registers)
     }
 
-    pub(super) fn of(r: &X86_64Registers) -> Self {
+    pub(super) fn at(address: Option<Hex>, partial: bool, r: &X86_64Registers) -> Self {
         Self {
-            address: None,
-            partial: false,
+            address,
+            partial,
             rip: Hex(r.rip),
             rsp: Hex(r.rsp),
             rflags: Hex(r.rflags),
@@ -106,10 +102,12 @@ impl Registers {
                 out.push_str(&format!("    {a}: {av:016x}  {b}: {bv:016x}  {c}: {cv:016x}\n"));
             }
         }
-        out.push_str(&format!(
-            "    ORIG_RAX: {:016x}  CS: {:04x}  SS: {:04x}\n",
-            self.orig_rax.0, self.cs.0, self.ss.0
-        ));
+        // Only entry code saves it.
+        let orig_rax = match self.address {
+            Some(_) => format!("ORIG_RAX: {:016x}  ", self.orig_rax.0),
+            None => String::new(),
+        };
+        out.push_str(&format!("    {orig_rax}CS: {:04x}  SS: {:04x}\n", self.cs.0, self.ss.0));
     }
 }
 
