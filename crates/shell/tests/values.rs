@@ -8,6 +8,7 @@ use mortis_debuginfo::dwarf::{Dwarf, DwarfTypes};
 use mortis_debuginfo::types::{TypeSource, type_name};
 use mortis_kernel::globals;
 use mortis_kernel::vmlinux::Vmlinux;
+use mortis_memory::UserAddr;
 use mortis_shell::KernelOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -327,4 +328,61 @@ fn json_tells_types_addresses_and_trees() {
     assert_eq!(layout["members"][1]["offset"], 8);
     let state = &items(&mut session, "p system_state")[0]["value"];
     assert_eq!(state["enum"], "SYSTEM_RUNNING");
+}
+
+/// The areas of every process, from its maple tree, and the paths of the files in them, from its
+/// directories and mounts.
+#[test]
+fn areas_of_processes_are_those_that_they_saw() {
+    for kernel in KERNELS {
+        let guest = Guest::of(kernel, "sysrq", "c31");
+        let session = guest.session();
+        let kernel_of = &session.kernel;
+        let (mut areas, mut files) = (0, 0);
+        for (pid, maps) in guest.truth_by_task("process/maps") {
+            let Some(task) = kernel_of.task_by_pid(pid) else { continue };
+            let mm = task.mm(kernel_of).expect("an mm");
+            if mm.is_null() {
+                continue;
+            }
+            for line in maps.lines() {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let Some((start, end)) = words.first().and_then(|range| range.split_once('-'))
+                else {
+                    continue;
+                };
+                let number = |digits| u64::from_str_radix(digits, 16).expect("an address");
+                let (start, end) = (number(start), number(end));
+                // The vsyscall page belongs to no process.
+                if start >> 63 != 0 {
+                    continue;
+                }
+                for address in [start, end - 1] {
+                    let area = match kernel_of.area_at(mm, UserAddr(address)) {
+                        Ok(area) => area.unwrap_or_else(|| panic!("{kernel} {pid}: {line}")),
+                        // makedumpfile 1.7.8 takes some of 7.x's slabs for pages of users.
+                        Err(error) if error.read_error().is_some() && kernel == "7.x" => continue,
+                        Err(error) => panic!("{kernel} {pid}: {line}: {error}"),
+                    };
+                    assert_eq!((area.start.0, area.start.0 <= address), (start, true), "{line}");
+                    // A stack may have grown since, a heap too.
+                    assert!(area.end.0 >= end, "{kernel} {pid}: {line}");
+                    areas += 1;
+                    let Some(path) = words.get(5).filter(|path| path.starts_with('/')) else {
+                        continue;
+                    };
+                    match area.file.and_then(|file| kernel_of.file_path(file)) {
+                        Ok(found) => {
+                            assert_eq!(found, **path, "{kernel} {pid}");
+                            files += 1;
+                        }
+                        Err(error) if error.read_error().is_some() && kernel == "7.x" => {}
+                        Err(error) => panic!("{kernel} {pid}: {line}: {error}"),
+                    }
+                }
+            }
+        }
+        assert!(areas > 50, "{kernel}: {areas} areas");
+        assert!(files > 20, "{kernel}: {files} files");
+    }
 }

@@ -41,10 +41,62 @@ struct Translated {
     entries: Vec<TableEntry>,
     /// Bytes of the page that maps it.
     page_size: Option<u64>,
+    /// The area of the process's memory that a user address is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area: Option<AreaLine>,
     /// What the kernel's map of memory says of the page frame.
     page: Option<PageLine>,
     #[serde(skip)]
     user: bool,
+}
+
+/// An area of a process's memory.
+#[derive(Serialize)]
+struct AreaLine {
+    vma: Hex,
+    start: Hex,
+    end: Hex,
+    flags: Known<Hex>,
+    /// The path of what is mapped; null for anonymous memory.
+    file: Option<Known<String>>,
+}
+
+impl AreaLine {
+    fn read(kernel: &Kernel, mm: VirtAddr, address: UserAddr) -> Option<Self> {
+        let area = kernel.area_at(mm, address).ok()??;
+        let file = match area.file {
+            Ok(file) if file.is_null() => None,
+            file => Some(file.and_then(|file| kernel.file_path(file)).into()),
+        };
+        Some(Self {
+            vma: Hex(area.address.0),
+            start: Hex(area.start.0),
+            end: Hex(area.end.0),
+            flags: area.flags.map(Hex).into(),
+            file,
+        })
+    }
+}
+
+impl Render for AreaLine {
+    fn render(&self, out: &mut String, _: Style) {
+        let file = self.file.as_ref().map_or(String::new(), Known::to_string);
+        out.push_str(&format!(
+            "      VMA           START       END     FLAGS FILE\n\
+             {:x} {:>10x} {:>10x} {:>6} {file}\n\n",
+            self.vma.0,
+            self.start.0,
+            self.end.0,
+            hexadecimal(&self.flags),
+        ));
+    }
+}
+
+fn hexadecimal(value: &Known<Hex>) -> String {
+    match value.value() {
+        Some(value) => format!("{:x}", value.0),
+        None => value.clone().map(|_| "").to_string(),
+    }
 }
 
 /// The record of a page frame.
@@ -77,11 +129,7 @@ impl PageLine {
 
 impl Render for PageLine {
     fn render(&self, out: &mut String, _: Style) {
-        let hex = |value: &Known<Hex>| match value.value() {
-            Some(value) => format!("{:x}", value.0),
-            None => value.clone().map(|_| "").to_string(),
-        };
-        let index = hex(&self.index.clone().map(Hex));
+        let index = hexadecimal(&self.index.clone().map(Hex));
         let names = match self.flag_names.is_empty() {
             true => String::new(),
             false => format!(" {}", self.flag_names.join(",")),
@@ -91,9 +139,9 @@ impl Render for PageLine {
              {:x} {:>8x} {:>16} {index:>8} {:>2} {}{names}\n",
             self.page.0,
             self.physical.0,
-            hex(&self.mapping),
+            hexadecimal(&self.mapping),
             self.count,
-            hex(&self.flags),
+            hexadecimal(&self.flags),
         ));
     }
 }
@@ -135,11 +183,17 @@ impl Render for Translated {
     fn render(&self, out: &mut String, style: Style) {
         let address = &self.address[2..];
         let physical = self.physical.as_deref().map(|physical| &physical[2..]);
-        // User addresses are short, and crash gives them a narrower column.
-        let width = address.len().max(10);
+        // User addresses are mostly short, and crash gives them a narrower column.
+        let width = if self.user { 10 } else { 16 };
         out.push_str(&format!("{:<width$}  {:<16}\n", "VIRTUAL", "PHYSICAL"));
-        let shown = physical.unwrap_or("(not accessible)");
-        out.push_str(&format!("{address:<width$}  {shown:<16}\n\n"));
+        match (physical, &self.area) {
+            (Some(physical), _) => {
+                out.push_str(&format!("{address:<width$}  {physical:<16}\n\n"));
+            }
+            // The process owns the address and has not touched it, or it was paged out.
+            (None, Some(_)) => out.push_str(&format!("{address:<width$}  (not mapped)\n\n")),
+            (None, None) => out.push_str(&format!("{address:<width$}  (not accessible)\n\n")),
+        }
         let Some(pgd) = &self.pgd else { return };
         if !self.user {
             out.push_str(&format!("PGD DIRECTORY: {}\n", &pgd[2..]));
@@ -156,6 +210,9 @@ impl Render for Translated {
             (self.entries.last(), physical, self.page_size)
         else {
             out.push('\n');
+            if let Some(area) = &self.area {
+                area.render(out, style);
+            }
             return;
         };
         let page = u64::from_str_radix(physical, 16).unwrap_or(0) & !(page_size - 1);
@@ -175,6 +232,9 @@ impl Render for Translated {
             "{entry:>entry_width$}  {page:>page_width$}  ({})\n\n",
             last.flags.join("|")
         ));
+        if let Some(area) = &self.area {
+            area.render(out, style);
+        }
         if let Some(page) = &self.page {
             page.render(out, style);
         }
@@ -200,10 +260,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         let translated = if user {
             let memory = UserMemory::of(&kernel, task)?;
             let walk = memory.walk(UserAddr(address.0));
-            describe(&kernel, address, memory.root(), &walk, true)
+            let area = AreaLine::read(&kernel, task.mm(&kernel)?, UserAddr(address.0));
+            describe(&kernel, address, memory.root(), &walk, Some(area))
         } else {
             let root = kernel.memory().page_table().root;
-            describe(&kernel, address, root, &kernel.memory().walk(address), false)
+            describe(&kernel, address, root, &kernel.memory().walk(address), None)
         };
         out.emit(&translated)?;
     }
@@ -215,7 +276,8 @@ fn describe(
     address: VirtAddr,
     root: PhysAddr,
     walk: &Walk,
-    user: bool,
+    // Of a user address, the area that it is in, if there is one.
+    user: Option<Option<AreaLine>>,
 ) -> Translated {
     let leaf = walk.entries.last().map_or(Level::Pgd, |entry| entry.level);
     // The linear map answers where a page of the table itself is lost.
@@ -232,11 +294,14 @@ fn describe(
         address: format!("{:#x}", address.0),
         physical: physical.ok().map(|physical| format!("{:#x}", physical.0)),
         unavailable: physical.err().map(|error| error.why.code()),
-        pgd: pgd.filter(|_| physical.is_ok()).map(|pgd| format!("{:#x}", pgd.0)),
+        pgd: pgd
+            .filter(|_| physical.is_ok() || matches!(user, Some(Some(_))))
+            .map(|pgd| format!("{:#x}", pgd.0)),
         entries: walk.entries.iter().map(|entry| table_entry(entry, leaf)).collect(),
         page_size: walk.result.ok().map(|found| found.page_size),
         page: physical.ok().and_then(|physical| PageLine::read(kernel, physical)),
-        user,
+        user: user.is_some(),
+        area: user.flatten(),
     }
 }
 
