@@ -64,6 +64,10 @@ pub fn resolve(
     let with_name = |name: &str| {
         std::iter::once(name.to_owned()).chain(arguments.iter().cloned()).collect::<Vec<_>>()
     };
+    // As gdb spells the radix.
+    if let Some(format @ ("x" | "d")) = name.strip_prefix("p/") {
+        return Some((&p::COMMAND, with_name(&format!("-{format}"))));
+    }
     if let Some(reference) = name.strip_prefix('*').filter(|reference| !reference.is_empty()) {
         return Some((&struct_::POINTER, with_name(reference)));
     }

@@ -224,6 +224,10 @@ fn layouts_are_those_of_crash() {
         says("p system_state", "system_state = $10 = SYSTEM_RUNNING\n");
         says("p $1 + 1", "$11 = 4\n");
         says("p $", "$12 = 4\n");
+        says("p/x 10", "$13 = 0xa\n");
+        says("p &((struct list_head *)0)->prev", "$14 = (struct list_head **) 0x8\n");
+        says("p (unsigned char)'a' + 1", "$15 = 98\n");
+        says("p init_task.pid_links[1]", "$16 = {\n  next = 0x0,\n  pprev = 0x0\n}\n");
         let list =
             "struct list_head {\n    struct list_head *next;\n    struct list_head *prev;\n}\n";
         says("struct list_head", &format!("{list}SIZE: 16\n"));
