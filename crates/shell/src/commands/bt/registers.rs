@@ -115,3 +115,58 @@ impl Registers {
 pub(super) fn place((symbol, offset): &(Symbol, u64)) -> (&str, u64) {
     (&symbol.name, *offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(address: Option<Hex>, partial: bool, registers: &X86_64Registers) -> String {
+        let mut out = String::new();
+        Registers::at(address, partial, registers).render(&mut out);
+        out
+    }
+
+    #[test]
+    fn registers_stand_in_crashs_columns() {
+        let registers = X86_64Registers {
+            rip: 0xffff_ffff_8100_1234,
+            rsp: 0xffff_c900_0000_3f18,
+            rflags: 0x46,
+            r8: 8,
+            orig_rax: u64::MAX,
+            // FRED's event data above the selector.
+            cs: 0x0001_0000_0000_0010,
+            ss: 0x18,
+            ..X86_64Registers::default()
+        };
+        let text = text(Some(Hex(1)), false, &registers);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "    RIP: ffffffff81001234  RSP: ffffc90000003f18  RFLAGS: 00000046");
+        assert_eq!(
+            lines[3],
+            "    RBP: 0000000000000000   R8: 0000000000000008   R9: 0000000000000000"
+        );
+        assert_eq!(lines[6], "    ORIG_RAX: ffffffffffffffff  CS: 0010  SS: 0018");
+        assert_eq!(lines.len(), 7);
+    }
+
+    #[test]
+    fn what_was_not_saved_is_not_shown() {
+        let registers = X86_64Registers::default();
+        assert!(!text(None, false, &registers).contains("ORIG_RAX"));
+        assert_eq!(text(Some(Hex(1)), true, &registers).lines().count(), 2);
+    }
+
+    #[test]
+    fn an_address_that_is_no_code_is_said_to_be() {
+        let mut out = String::new();
+        Registers::render_rip(&mut out, None, Radix::Decimal);
+        Registers::render_rip(&mut out, Some(("schedule", 0)), Radix::Decimal);
+        Registers::render_rip(&mut out, Some(("schedule", 31)), Radix::Hexadecimal);
+        assert_eq!(
+            out,
+            "    [exception RIP: unknown or invalid address]\n    [exception RIP: schedule]\n    \
+             [exception RIP: schedule+0x1f]\n"
+        );
+    }
+}
