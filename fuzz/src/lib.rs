@@ -39,4 +39,7 @@ targets! {
     vmcoreinfo,
     kallsyms,
     btf,
+    orc,
+    printk,
+    kernel,
 }

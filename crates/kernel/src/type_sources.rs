@@ -40,8 +40,8 @@ pub struct TypeSources {
 
 impl TypeSources {
     pub(crate) fn open(kernel: &Kernel) -> Result<Self> {
-        let btf_error = if kernel.options().without_btf {
-            KernelError::NoTypes("BTF is switched off".to_owned())
+        let no_btf = if kernel.options().without_btf {
+            "BTF is switched off".to_owned()
         } else {
             match read_btf(kernel) {
                 Ok(btf) => {
@@ -49,17 +49,18 @@ impl TypeSources {
                     let set = TypeSet::with(Arc::clone(&btf) as Arc<dyn TypeSource>);
                     return Ok(Self { set, btf: Some(btf), modules: OnceLock::new() });
                 }
-                Err(error) => error,
+                Err(KernelError::NoTypes(why)) => why,
+                Err(error) => error.to_string(),
             }
         };
         match kernel.vmlinux() {
             Some(vmlinux) => {
                 let types = vmlinux
                     .types()
-                    .map_err(|error| KernelError::NoTypes(format!("{btf_error}; {error}")))?;
+                    .map_err(|error| KernelError::NoTypes(format!("{no_btf}; {error}")))?;
                 Ok(Self { set: TypeSet::with(types), btf: None, modules: OnceLock::new() })
             }
-            None => Err(KernelError::NoTypes(format!("{btf_error}, and no vmlinux was given"))),
+            None => Err(KernelError::NoTypes(format!("{no_btf}, and no vmlinux was given"))),
         }
     }
 

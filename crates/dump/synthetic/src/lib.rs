@@ -1,14 +1,16 @@
 //! Small dumps for tests and fuzzers, written field by field in the order of the C structures.
 //!
 //! Nothing is shared with the reader in `mortis-dump`: a mistake in an offset there is not
-//! repeated here. Everything is deterministic.
+//! repeated here. Everything is deterministic. Memory with [`Faults`] stands in front of real dumps.
 
 mod elf;
+mod faults;
 mod kdump;
 mod notes;
 mod terabyte;
 
 pub use elf::{ElfWriter, Load};
+pub use faults::{Faults, FaultyMemory, WatchedMemory};
 pub use kdump::{Codec, KdumpWriter, Offsets, Stored};
 pub use notes::{final_note, note, prstatus, qemu_cpu};
 pub use terabyte::sparse_terabyte;

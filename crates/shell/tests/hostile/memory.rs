@@ -1,9 +1,10 @@
 //! The sample's memory, damaged: pages lost, and kernel structures changed.
 
-use crate::damage::{Faults, FaultyMemory, PAGE_SIZE, Random, WatchedMemory};
+use crate::damage::{PAGE_SIZE, Random};
 use crate::exercise::{all_lines, exercise, first_look, on_all_cores, run, session, thoroughness};
 use crate::files::{SAMPLE, open, sample};
-use mortis_dump::Dump;
+use mortis_dump::{Dump, Source};
+use mortis_dump_synthetic::{Faults, FaultyMemory, WatchedMemory};
 use mortis_memory::{PhysAddr, PhysicalMemory, VirtAddr};
 use mortis_shell::session::Session;
 use std::collections::BTreeSet;
@@ -11,22 +12,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The sample with `faults` in its memory.
-fn damaged(file: &Arc<Vec<u8>>, faults: Faults) -> Option<Dump> {
-    let dump = open(SharedFile(Arc::clone(file)))?;
+fn damaged(file: &Arc<dyn Source>, faults: Faults) -> Option<Dump> {
+    let dump = open(Arc::clone(file))?;
     Some(dump.with_view(|below| Arc::new(FaultyMemory { below, faults })))
-}
-
-/// A file in memory that many dumps read.
-struct SharedFile(Arc<Vec<u8>>);
-
-impl mortis_dump::Source for SharedFile {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read_at(offset, buf)
-    }
-
-    fn len(&self) -> u64 {
-        self.0.as_slice().len() as u64
-    }
 }
 
 /// The sample as it is.
@@ -205,8 +193,12 @@ fn without_types_what_needs_none_is_told() {
     for line in ["sym schedule", "rd jiffies", "dis schedule", "vtop jiffies", "sys"] {
         must(&mut session, line, what);
     }
-    let error = run(&mut session, "ps", what).err().unwrap_or_default();
-    assert!(error.is_empty() || error.contains("types"), "ps: {error}");
+    let running = must(&mut session, "bt -a", what).to_string();
+    for function in ["vfs_write", "ksys_write", "entry_SYSCALL_64_after_hwframe"] {
+        assert!(running.contains(function), "{function}: {running}");
+    }
+    let error = run(&mut session, "ps", what).expect_err("there are no tasks without types");
+    assert!(error.starts_with("no types: ") && error.contains("vmlinux"), "{error}");
 }
 
 #[test]
