@@ -13,6 +13,7 @@ mod trampolines;
 mod walker;
 
 use crate::arch::x86_64::stacks;
+use crate::crash_state::RegistersFrom;
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::tasks::Task;
@@ -242,12 +243,36 @@ impl Kernel {
     }
 
     fn start_of_cpu(&self, walker: &Walker<'_>, cpu: u32) -> Result<Beginning, BacktraceEnd> {
-        let registers = self.cpu_registers(cpu).map(|(registers, _)| registers);
+        let registers = self
+            .cpu_registers(cpu)
+            .filter(|(registers, from)| self.may_be_registers_of(walker, cpu, registers, *from))
+            .map(|(registers, _)| registers);
         if let Some(start) = death_frames::start(walker, cpu, registers.as_ref()) {
             return Ok(Beginning::At(start));
         }
         let registers = registers.ok_or(BacktraceEnd::NoRegisters(cpu))?;
         Ok(Beginning::Registers(SavedRegisters { address: None, partial: false, registers }))
+    }
+
+    /// Whether registers can be the CPU's, by the stack they point to. Notes taken in order may be
+    /// another CPU's where not every CPU left one.
+    fn may_be_registers_of(
+        &self,
+        walker: &Walker<'_>,
+        cpu: u32,
+        registers: &X86_64Registers,
+        from: RegistersFrom,
+    ) -> bool {
+        if from != RegistersFrom::DumpNoteOrder || registers.in_user_mode() {
+            return true;
+        }
+        match walker.stacks.stack_at(VirtAddr(registers.rsp)) {
+            Some(stack) => stack.cpu.is_none_or(|owner| owner == cpu),
+            None => {
+                let present = self.cpus().map_or(0, |cpus| cpus.present.len());
+                self.dump().cpu_registers().len() == present
+            }
+        }
     }
 
     fn finish_backtrace(
