@@ -130,7 +130,9 @@ mod tests {
     fn names_are_unique() {
         let mut names: Vec<&str> = TABLE
             .iter()
-            .flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()))
+            .flat_map(|command| {
+                std::iter::once(command.name).chain(command.aliases.iter().copied())
+            })
             .collect();
         let count = names.len();
         names.sort_unstable();
