@@ -8,6 +8,8 @@ use mortis_memory::VirtualMemory;
 
 /// More than any kernel's log buffer (`LOG_BUF_LEN_MAX`).
 const MAX_LOG: u64 = 1 << 31;
+/// A record without text: the time, three lengths, facility and level.
+const MIN_RECORD: u64 = 16;
 
 pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<LogEnd> {
     let vmcoreinfo = kernel.vmcoreinfo();
@@ -28,18 +30,19 @@ pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) ->
     let next = u64::from(kernel.read_u32(kernel.log_symbol("log_next_idx")?)?);
     let mut end = LogEnd::default();
     let mut at = first;
-    // Each step goes at least one header on; twice around is more than a sound log needs.
-    let mut steps = 2 * size / header.max(1);
-    while at != next && at < size && steps > 0 {
-        steps -= 1;
+    // Once around: behind its wrap a sound log ends before where it began.
+    let mut wrapped = false;
+    while at != next && at < size && !(wrapped && at >= first) {
         let record = buffer.offset(at);
         let total = match kernel.read_u16(record.offset(len)) {
             // A length of zero says that the rest of the buffer is unused.
-            Ok(0) if at == 0 => break,
+            Ok(0) if wrapped => break,
             Ok(0) => {
+                wrapped = true;
                 at = 0;
                 continue;
             }
+            Ok(total) if u64::from(total) < MIN_RECORD => break,
             Ok(total) => u64::from(total),
             Err(error) => {
                 end.miss(error);

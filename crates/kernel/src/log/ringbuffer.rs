@@ -19,6 +19,9 @@ const FINALIZED: u64 = 2;
 /// A ring of 2^30 records or bytes is more than any kernel allocates.
 const MAX_BITS: u64 = 30;
 
+/// With this many records missing in a row, the ring is not where its pointer says.
+const MAX_MISSED: u64 = 1 << 18;
+
 /// Both positions of a block are odd when it has no text (`NO_LPOS`, `FAILED_LPOS`).
 const DATALESS: u64 = 1;
 
@@ -92,6 +95,7 @@ pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) ->
     // A damaged head must not make the walk go round the ring for ever.
     let records = (head.wrapping_sub(tail) & ID_MASK).saturating_add(1).min(ring.count);
     let mut end = LogEnd::default();
+    let mut missed_in_a_row = 0;
     for index in 0..records {
         match ring.record(tail.wrapping_add(index) & ID_MASK) {
             Ok(Some(record)) => {
@@ -100,8 +104,17 @@ pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) ->
                 }
             }
             Ok(None) => {}
-            Err(error) => end.miss(error),
+            Err(error) => {
+                end.miss(error);
+                missed_in_a_row += 1;
+                if missed_in_a_row > MAX_MISSED {
+                    end.missing += records - index - 1;
+                    break;
+                }
+                continue;
+            }
         }
+        missed_in_a_row = 0;
     }
     Ok(end)
 }
