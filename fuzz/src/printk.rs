@@ -71,13 +71,22 @@ impl Image {
     }
 }
 
-/// Four records each.
+/// A few records each; the last two are damaged so that they seem to go on for ever.
 pub fn seeds() -> Vec<Vec<u8>> {
-    vec![ringbuffer().seed(), records_of_their_own().seed(), characters().seed()]
+    let mut endless = records_of_their_own();
+    endless.put(16, &0x8000_0000_u32.to_le_bytes());
+    endless.put(24, &0x4000_0000_u32.to_le_bytes());
+    let mut elsewhere = ringbuffer();
+    elsewhere.put(RING, &30_u32.to_le_bytes());
+    elsewhere.put(RING + 24, &(1_u64 << 29).to_le_bytes());
+    let images = [ringbuffer(), records_of_their_own(), characters(), endless, elsewhere];
+    images.into_iter().map(Image::seed).collect()
 }
 
+/// Where the ringbuffer lies in its image.
+const RING: u64 = 0x100;
+
 fn ringbuffer() -> Image {
-    const RING: u64 = 0x100;
     const DESCS: u64 = 0x200;
     const INFOS: u64 = 0x300;
     const DATA: u64 = 0x500;
@@ -185,6 +194,6 @@ mod tests {
     #[test]
     fn every_seed_is_a_log() {
         let counts: Vec<usize> = seeds().iter().map(|seed| records(seed)).collect();
-        assert_eq!(counts, [4, 4, 5]);
+        assert_eq!(counts, [4, 4, 5, 4, 4]);
     }
 }
