@@ -2,7 +2,7 @@
 //!
 //! [`mortis_unwind`] walks; here is what it needs to know of a kernel: where a walk begins
 //! (`thread.sp` of a sleeping task, the registers a CPU saved, and the frames below them), where
-//! the unwind tables are ([`mod@tables`]), where stacks are, and what tracers replaced. The tables
+//! the unwind tables are (`backtrace/tables.rs`), where stacks are, and what tracers replaced. The tables
 //! and the CPUs' stacks are found once for a dump, so that walks over all tasks can run on all
 //! cores.
 

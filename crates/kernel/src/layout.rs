@@ -259,7 +259,7 @@ impl Layouts {
     }
 }
 
-/// Declares a kernel structure; see the [module](crate::layout).
+/// Declares a kernel structure; see the [module](mod@crate::layout).
 #[macro_export]
 macro_rules! layout {
     (

@@ -2,9 +2,9 @@
 //!
 //! | since | form | module |
 //! | --- | --- | --- |
-//! | 5.10 (896fbe20b4e2) | `struct printk_ringbuffer`: descriptors, infos and text apart | [`ringbuffer`] |
-//! | 3.5 (7ff9554bb578) | `struct printk_log` records one behind the other | [`records`] |
-//! | ever | plain characters in a ring | [`plain`] |
+//! | 5.10 (896fbe20b4e2) | `struct printk_ringbuffer`: descriptors, infos and text apart | `ringbuffer` |
+//! | 3.5 (7ff9554bb578) | `struct printk_log` records one behind the other | `records` |
+//! | ever | plain characters in a ring | `plain` |
 //!
 //! All of it is read through VMCOREINFO alone, so that a dump without symbols, types or tasks
 //! still tells its last words. A record whose page is missing is left out and counted; the others
