@@ -3,7 +3,7 @@
 //! A [`command::Command`] is one entry of one table, beside its code and its tests. Running it
 //! computes values and hands them to an [`output::Output`], which renders each as text laid out as
 //! crash does, or as JSON: one answer, many faces. A [`session::Session`] holds what lasts from one
-//! command to the next: the kernel, the task in focus, the settings. [`line`] takes a
+//! command to the next: the kernel, the task in focus, the settings. [`mod@line`] takes a
 //! typed line apart (words, quotes, pipes, redirection), [`run`] puts all of it
 //! together, and [`prompt`] is the interactive editor around it.
 
