@@ -246,14 +246,19 @@ impl Kernel {
     fn read_modules(&self, modules: &mut Vec<Module>) -> Result<()> {
         let layout = self.layout::<ModuleStruct>()?;
         let head = self.symbol("modules")?;
+        let mut problem = None;
         for link in ListHead::new(self, "list of modules", head) {
             let address = layout.list.container(link?)?;
             if layout.state.u64(self, address)? == MODULE_STATE_UNFORMED {
                 continue;
             }
-            modules.push(Module::read(self, address)?);
+            // One that is damaged does not hide those behind it.
+            match Module::read(self, address) {
+                Ok(module) => modules.push(module),
+                Err(error) => problem = problem.or(Some(error)),
+            }
         }
-        Ok(())
+        problem.map_or(Ok(()), Err)
     }
 
     /// The module that `address` lies in.
