@@ -77,6 +77,19 @@ impl Symbol {
         is_text_letter(self.letter as u8)
     }
 
+    /// `symbol+offset`, `symbol` for an offset of 0, with the module's name behind it in brackets.
+    /// The offset is in decimal, as crash shows it.
+    pub fn with_offset(&self, offset: u64) -> String {
+        let mut text = self.name.to_string();
+        if offset != 0 {
+            text.push_str(&format!("+{offset}"));
+        }
+        if let Some(module) = &self.module {
+            text.push_str(&format!(" [{module}]"));
+        }
+        text
+    }
+
     /// Whether it is visible outside its object file.
     pub fn is_global(&self) -> bool {
         self.letter.is_ascii_uppercase()

@@ -99,9 +99,7 @@ impl Kernel {
             vmlinux.check_build_id(wanted)?;
         }
         let page_table = PageTable {
-            root: PhysAddr(
-                swapper_pg_dir.wrapping_sub(x86_64::START_KERNEL_MAP).wrapping_add(phys_base),
-            ),
+            root: image_to_physical(swapper_pg_dir, phys_base),
             five_levels: vmcoreinfo.number("pgtable_l5_enabled") == Some(1),
             encryption_mask: vmcoreinfo.number("sme_mask").map_or(0, i64::cast_unsigned),
         };
@@ -240,11 +238,8 @@ impl Kernel {
 
     /// `symbol+offset`, with the module's name behind it in brackets.
     pub fn symbolize(&self, address: VirtAddr) -> Option<String> {
-        let symbols = self.symbols().ok()?;
-        if self.is_module_address(address) {
-            self.ensure_module_symbols(symbols);
-        }
-        symbols.symbolize(address)
+        let (symbol, offset) = self.symbol_at(address)?;
+        Some(symbol.with_offset(offset))
     }
 
     /// Whether `address` is outside the kernel's own image, where modules may be.
@@ -304,6 +299,11 @@ impl Kernel {
     }
 }
 
+/// Where `address`, in the kernel's image, lies in physical memory.
+fn image_to_physical(address: u64, phys_base: u64) -> PhysAddr {
+    PhysAddr(address.wrapping_sub(x86_64::START_KERNEL_MAP).wrapping_add(phys_base))
+}
+
 /// The note that the kernel prepared at boot, found in its memory: dumps that a hypervisor wrote
 /// do not carry it along. A kernel that was booted before the one that died may have left its own
 /// behind, so only a note that leads to a page table in the dump counts.
@@ -312,9 +312,7 @@ fn find_vmcoreinfo(dump: &Dump) -> Option<Vmcoreinfo> {
     let leads_to_page_table = |vmcoreinfo: &Vmcoreinfo| {
         let root = vmcoreinfo.symbol("swapper_pg_dir").zip(vmcoreinfo.number("phys_base"));
         root.is_some_and(|(swapper_pg_dir, phys_base)| {
-            let offset = swapper_pg_dir.wrapping_sub(x86_64::START_KERNEL_MAP);
-            let root = PhysAddr(offset.wrapping_add(phys_base.cast_unsigned()));
-            memory.probe(root).is_ok()
+            memory.probe(image_to_physical(swapper_pg_dir, phys_base.cast_unsigned())).is_ok()
         })
     };
     // Headers may speak of exabytes. No machine leaves this many megabytes in a row without a

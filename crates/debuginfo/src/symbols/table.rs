@@ -105,14 +105,7 @@ impl SymbolTable {
     /// The offset is in decimal, as crash shows it.
     pub fn symbolize(&self, address: VirtAddr) -> Option<String> {
         let (symbol, offset) = self.lookup_address(address)?;
-        let mut text = symbol.name.to_string();
-        if offset != 0 {
-            text.push_str(&format!("+{offset}"));
-        }
-        if let Some(module) = &symbol.module {
-            text.push_str(&format!(" [{module}]"));
-        }
-        Some(text)
+        Some(symbol.with_offset(offset))
     }
 
     /// Every symbol: the kernel's in the order of addresses, then each module's.
