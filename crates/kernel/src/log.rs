@@ -92,11 +92,6 @@ impl Kernel {
         }
     }
 
-    /// `SYMBOL(name)` of VMCOREINFO, or the kernel's symbol.
-    fn log_symbol(&self, name: &'static str) -> Result<mortis_memory::VirtAddr> {
-        self.symbol(name)
-    }
-
     fn log_offset(&self, member: &'static str) -> Result<u64> {
         self.vmcoreinfo()
             .offset(member)

@@ -7,13 +7,12 @@ use crate::kernel::Kernel;
 use mortis_memory::{MAX_ALLOCATION, VirtualMemory};
 
 pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<LogEnd> {
-    let buffer = kernel.read_pointer(kernel.log_symbol("log_buf")?)?;
-    let size =
-        u64::from(kernel.read_u32(kernel.log_symbol("log_buf_len")?)?).clamp(1, MAX_ALLOCATION);
-    let log_end = u64::from(kernel.read_u32(kernel.log_symbol("log_end")?)?);
+    let buffer = kernel.read_pointer(kernel.symbol("log_buf")?)?;
+    let size = u64::from(kernel.read_u32(kernel.symbol("log_buf_len")?)?).clamp(1, MAX_ALLOCATION);
+    let log_end = u64::from(kernel.read_u32(kernel.symbol("log_end")?)?);
     // Without a count, the ring is taken as full; what was never written is NUL.
     let logged = kernel
-        .log_symbol("logged_chars")
+        .symbol("logged_chars")
         .and_then(|address| Ok(kernel.read_u32(address)?))
         .map_or(size, u64::from)
         .min(size);

@@ -24,10 +24,10 @@ pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) ->
     let header = vmcoreinfo.size("printk_log").or(vmcoreinfo.size("log")).unwrap_or(16);
     let (ts_nsec, len, text_len) = (member("ts_nsec")?, member("len")?, member("text_len")?);
     let dict_len = member("dict_len").unwrap_or(text_len + 2);
-    let buffer = kernel.read_pointer(kernel.log_symbol("log_buf")?)?;
-    let size = u64::from(kernel.read_u32(kernel.log_symbol("log_buf_len")?)?).min(MAX_LOG);
-    let first = u64::from(kernel.read_u32(kernel.log_symbol("log_first_idx")?)?);
-    let next = u64::from(kernel.read_u32(kernel.log_symbol("log_next_idx")?)?);
+    let buffer = kernel.read_pointer(kernel.symbol("log_buf")?)?;
+    let size = u64::from(kernel.read_u32(kernel.symbol("log_buf_len")?)?).min(MAX_LOG);
+    let first = u64::from(kernel.read_u32(kernel.symbol("log_first_idx")?)?);
+    let next = u64::from(kernel.read_u32(kernel.symbol("log_next_idx")?)?);
     let mut end = LogEnd::default();
     let mut at = first;
     // Once around: behind its wrap a sound log ends before where it began.

@@ -58,7 +58,7 @@ struct DevInfo {
 }
 
 pub(super) fn walk(kernel: &Kernel, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<LogEnd> {
-    let prb = kernel.read_pointer(kernel.log_symbol("prb")?)?;
+    let prb = kernel.read_pointer(kernel.symbol("prb")?)?;
     let descs = prb.offset(kernel.log_offset("printk_ringbuffer.desc_ring")?);
     let texts = prb.offset(kernel.log_offset("printk_ringbuffer.text_data_ring")?);
     let offset = |member| kernel.log_offset(member);
