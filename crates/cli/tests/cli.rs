@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,15 +56,20 @@ fn on_sample(arguments: &[&str]) -> Answer {
     mortis(&[&["-s", SAMPLE], arguments].concat())
 }
 
-/// With `input` as standard input.
-fn typed(arguments: &[&str], input: &[u8]) -> Answer {
-    let mut child = Command::new(MORTIS)
+/// The program, running, with pipes all around.
+fn started(arguments: &[&str]) -> Child {
+    Command::new(MORTIS)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the program starts");
+        .expect("the program starts")
+}
+
+/// With `input` as standard input.
+fn typed(arguments: &[&str], input: &[u8]) -> Answer {
+    let mut child = started(arguments);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(input).expect("commands are read");
     drop(stdin);
@@ -237,13 +242,7 @@ fn interrupt(child: &std::process::Child) {
 
 #[test]
 fn ctrl_c_stops_the_command_only() {
-    let mut child = Command::new(MORTIS)
-        .args(["-s", SAMPLE])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut child = started(&["-s", SAMPLE]);
     let mut stdin = child.stdin.take().expect("piped");
     // More than a pipe holds: the command is still at it when the signal comes.
     stdin.write_all(b"sys -t\nforeach bt -f\n").expect("commands are read");
