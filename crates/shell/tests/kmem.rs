@@ -4,31 +4,21 @@
 //! files, runs the command that kills it, writes its log. What cannot move meanwhile must be equal;
 //! what can may differ by as much as such a short life moves.
 
+mod guests;
+
+use guests::session_with as session;
 use mortis_kernel::Kernel;
 use mortis_kernel::slab::SlabStruct;
 use mortis_memory::VirtAddr;
 use mortis_shell::KernelOptions;
-use mortis_shell::open::open;
-use mortis_shell::output::{Face, Style};
+use mortis_shell::output::Face;
 use mortis_shell::run::capture;
-use mortis_shell::session::{DisassemblyFlavor, Radix, Session, Settings};
+use mortis_shell::session::Session;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-fn session(files: &[PathBuf], options: KernelOptions) -> Session {
-    let settings = Settings {
-        radix: Radix::Decimal,
-        disassembly: DisassemblyFlavor::Att,
-        face: Face::Text,
-        style: Style::default(),
-        scroll: false,
-        print_max: 200,
-    };
-    open(files, options, settings).unwrap_or_else(|error| panic!("{files:?}: {error}"))
-}
 
 /// Runs a command and takes its JSON apart.
 fn json(session: &mut Session, line: &str) -> Value {
