@@ -43,6 +43,9 @@ pub enum KernelError {
         /// The entry where it shows.
         at: VirtAddr,
     },
+    /// Nothing wrong: the user wants no more of it.
+    #[error("interrupted")]
+    Interrupted,
     /// The dump lacks something that the question needs.
     #[error("{0}")]
     Unsupported(String),

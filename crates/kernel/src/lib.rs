@@ -25,6 +25,7 @@ pub mod modules;
 pub mod page_record;
 pub mod percpu;
 pub mod pid_table;
+pub mod scan;
 pub mod slab;
 pub mod swap;
 pub mod system;

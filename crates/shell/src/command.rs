@@ -51,7 +51,7 @@ pub enum CommandError {
     Usage(String),
     /// The kernel's memory does not tell.
     #[error(transparent)]
-    Kernel(#[from] KernelError),
+    Kernel(KernelError),
     /// Anything else worth one line.
     #[error("{0}")]
     Message(String),
@@ -60,15 +60,24 @@ pub enum CommandError {
     Stop(#[from] Stop),
 }
 
+impl From<KernelError> for CommandError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Interrupted => CommandError::Stop(Stop::Interrupted),
+            error => CommandError::Kernel(error),
+        }
+    }
+}
+
 impl From<mortis_memory::ReadError> for CommandError {
     fn from(error: mortis_memory::ReadError) -> Self {
-        CommandError::Kernel(error.into())
+        KernelError::from(error).into()
     }
 }
 
 impl From<mortis_debuginfo::types::TypeError> for CommandError {
     fn from(error: mortis_debuginfo::types::TypeError) -> Self {
-        CommandError::Kernel(error.into())
+        KernelError::from(error).into()
     }
 }
 

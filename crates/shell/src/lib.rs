@@ -16,6 +16,7 @@ pub mod known;
 pub mod line;
 pub mod open;
 pub mod output;
+pub mod progress_line;
 pub mod prompt;
 pub mod run;
 pub mod session;

@@ -8,6 +8,7 @@
 //! {"mortis":1,"command":"ps","arguments":["-k"],"items":[…],"warnings":["…"],"error":null}
 //! ```
 
+use crate::progress_line::ProgressLine;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -219,6 +220,12 @@ impl<'a> Output<'a> {
     /// The flag that Ctrl-C sets, for scans on other threads.
     pub fn interrupt(&self) -> &Interrupt {
         &self.interrupt
+    }
+
+    /// What a long scan in the kernel crate tells of itself and is ended by. While it lives, the
+    /// user sees on standard error how far `what` is, once that has taken a moment.
+    pub fn progress(&self, what: &'static str) -> ProgressLine {
+        ProgressLine::start(what, &self.interrupt)
     }
 
     fn flush_buffer(&mut self) -> Result<(), Stop> {

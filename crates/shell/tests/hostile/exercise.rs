@@ -10,8 +10,7 @@ use mortis_shell::session::{DisassemblyFlavor, OpenedFiles, Radix, Session, Sett
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -61,26 +60,11 @@ fn guarded<T>(what: impl Fn() -> String, work: impl FnOnce() -> T) -> T {
     result.unwrap_or_else(|_| panic!("{} panics", what()))
 }
 
-/// Runs `case` for every number below `count`, on all cores.
-pub fn on_all_cores(count: usize, case: impl Fn(usize) + Sync) {
-    // One sweep at a time, or their memory adds up.
-    static SWEEP: Mutex<()> = Mutex::new(());
-    let _sweep = SWEEP.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(2, usize::from).min(4);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    case(number);
-                }
-            });
-        }
-    });
+/// Keeps other tests from running at the same time, until it is dropped: the memory of the whole
+/// process is measured, and that of two dumps under examination would add up.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Fails when the process has had too much memory, which `what` is then to blame for.

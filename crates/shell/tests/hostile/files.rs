@@ -1,7 +1,7 @@
 //! Files damaged: every bit of their headers flipped, and cut off at 1,000 points.
 
 use crate::damage::DamagedFile;
-use crate::exercise::{all_lines, exercise, first_look, on_all_cores, thoroughness};
+use crate::exercise::{all_lines, alone, exercise, first_look, thoroughness};
 use mortis_dump::{Dump, FileSource, OpenOptions, Source};
 use std::sync::Arc;
 
@@ -30,8 +30,7 @@ fn bits_of(bytes: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
 /// every `look`th time takes a first look.
 fn flip(file: &Arc<dyn Source>, bits: &[(usize, usize)], log: usize, look: usize) {
     let (logs, looks) = (words(&["log"]), first_look());
-    on_all_cores(bits.len(), |case| {
-        let (offset, bit) = bits[case];
+    for (case, &(offset, bit)) in bits.iter().enumerate() {
         let damaged = DamagedFile {
             file: Arc::clone(file),
             len: file.len(),
@@ -44,15 +43,15 @@ fn flip(file: &Arc<dyn Source>, bits: &[(usize, usize)], log: usize, look: usize
         };
         let what = format!("bit {bit} of byte {offset:#x} flipped");
         exercise(|| open(Arc::new(damaged)), lines, &what);
-    });
+    }
 }
 
 /// Cuts the file off at `cuts`, and runs `lines`.
 fn cut(file: &Arc<dyn Source>, cuts: &[u64], lines: &[String]) {
-    on_all_cores(cuts.len(), |case| {
-        let damaged = DamagedFile { file: Arc::clone(file), len: cuts[case], flip: None };
-        exercise(|| open(Arc::new(damaged)), lines, &format!("cut at {:#x}", cuts[case]));
-    });
+    for &cut in cuts {
+        let damaged = DamagedFile { file: Arc::clone(file), len: cut, flip: None };
+        exercise(|| open(Arc::new(damaged)), lines, &format!("cut at {:#x}", cut));
+    }
 }
 
 fn cut_at_a_thousand_points(file: &Arc<dyn Source>) {
@@ -67,6 +66,7 @@ fn cut_at_a_thousand_points(file: &Arc<dyn Source>) {
 
 #[test]
 fn kdump_headers_with_every_bit_flipped() {
+    let _alone = alone();
     let often = thoroughness();
     // The header and the sub header.
     let header = bits_of((0..464).chain(4096..4096 + 104));
@@ -78,6 +78,7 @@ fn kdump_headers_with_every_bit_flipped() {
 
 #[test]
 fn kdump_cut_off_at_a_thousand_points() {
+    let _alone = alone();
     cut_at_a_thousand_points(&sample());
 }
 
@@ -88,6 +89,7 @@ fn elf() -> Arc<dyn Source> {
 
 #[test]
 fn elf_headers_with_every_bit_flipped() {
+    let _alone = alone();
     let often = thoroughness();
     // The header, and the program headers of the first memory.
     let memory = bits_of((0..64).chain(64 + 56..64 + 5 * 56));
@@ -99,5 +101,6 @@ fn elf_headers_with_every_bit_flipped() {
 
 #[test]
 fn elf_cut_off_at_a_thousand_points() {
+    let _alone = alone();
     cut_at_a_thousand_points(&elf());
 }

@@ -1,7 +1,7 @@
 //! The sample's memory, damaged: pages lost, and kernel structures changed.
 
 use crate::damage::{PAGE_SIZE, Random};
-use crate::exercise::{all_lines, exercise, first_look, on_all_cores, run, session, thoroughness};
+use crate::exercise::{all_lines, alone, exercise, first_look, run, session, thoroughness};
 use crate::files::{SAMPLE, open, sample};
 use mortis_dump::{Dump, Source};
 use mortis_dump_synthetic::{Faults, FaultyMemory, WatchedMemory};
@@ -137,12 +137,13 @@ fn damage_page(random: &mut Random, memory: &dyn PhysicalMemory, pfn: u64, fault
 
 #[test]
 fn structures_with_nonsense_in_them() {
+    let _alone = alone();
     let file = sample();
     let session = healthy();
     let groups = groups(&session);
     let below = session.kernel.dump().memory();
     let (all, look) = (all_lines(), first_look());
-    on_all_cores(96 * thoroughness(), |seed| {
+    for seed in 0..96 * thoroughness() {
         let mut random = Random::new(seed as u64);
         let (group, pages) = &groups[seed % groups.len()];
         let mut faults = Faults::default();
@@ -153,7 +154,7 @@ fn structures_with_nonsense_in_them() {
         let lines = if (seed / groups.len()).is_multiple_of(3) { &all } else { &look };
         let what = format!("{group} damaged, seed {seed}");
         exercise(|| damaged(&file, faults), lines, &what);
-    });
+    }
 }
 
 /// Opens the sample without `pages`.
@@ -173,6 +174,7 @@ fn must(session: &mut Session, line: &str, what: &str) -> serde_json::Value {
 
 #[test]
 fn without_the_first_task_the_log_and_the_machine_are_told() {
+    let _alone = alone();
     let what = "no init_task";
     let mut session = without([page_of(&healthy(), "init_task")]);
     let log = must(&mut session, "log", what);
@@ -186,6 +188,7 @@ fn without_the_first_task_the_log_and_the_machine_are_told() {
 
 #[test]
 fn without_types_what_needs_none_is_told() {
+    let _alone = alone();
     let what = "no BTF";
     let sound = healthy();
     let mut session = without(between(&sound, "__start_BTF", "__stop_BTF"));
@@ -203,6 +206,7 @@ fn without_types_what_needs_none_is_told() {
 
 #[test]
 fn without_symbols_the_log_is_told() {
+    let _alone = alone();
     let what = "no kallsyms";
     let sound = healthy();
     let mut session = without(between(&sound, "kallsyms_offsets", "kallsyms_token_index"));
@@ -215,6 +219,7 @@ fn without_symbols_the_log_is_told() {
 
 #[test]
 fn without_a_log_everything_else_is_told() {
+    let _alone = alone();
     let what = "no log";
     let sound = healthy();
     let mut session = without([page_of(&sound, "prb"), page_of(&sound, "printk_rb_static")]);
@@ -225,6 +230,7 @@ fn without_a_log_everything_else_is_told() {
 
 #[test]
 fn without_the_list_of_modules_the_kernel_is_told() {
+    let _alone = alone();
     let what = "no modules";
     let mut session = without([page_of(&healthy(), "modules")]);
     assert!(must(&mut session, "log", what).to_string().contains("Oops"));
