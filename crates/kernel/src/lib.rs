@@ -25,6 +25,7 @@ pub mod modules;
 pub mod page_record;
 pub mod percpu;
 pub mod pid_table;
+pub mod rb_tree;
 pub mod scan;
 pub mod slab;
 pub mod swap;
@@ -34,11 +35,14 @@ pub mod task_accounting;
 pub mod task_list;
 pub mod task_reader;
 pub mod tasks;
+#[cfg(test)]
+mod test_memory;
 pub mod type_sources;
 pub mod user_memory;
 pub mod vma;
 pub mod vmlinux;
 pub mod vmstat;
+pub mod xarray;
 pub mod zones;
 
 pub use address_space::AddressSpace;
