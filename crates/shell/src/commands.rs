@@ -11,6 +11,7 @@ pub mod help;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
+pub mod net;
 pub mod p;
 pub mod ps;
 pub mod rd;
@@ -31,6 +32,7 @@ pub const TABLE: &[&Command] = &[
     &ps::LAST,
     &log::COMMAND,
     &mod_::COMMAND,
+    &net::COMMAND,
     &p::COMMAND,
     &ps::COMMAND,
     &rd::COMMAND,

@@ -1,6 +1,7 @@
 //! `foreach`: another command for each of many tasks.
 
 use super::bt;
+use super::net;
 use super::ps::selection::{self, Selector, is_number, quoted};
 use super::ps::{self, Request};
 use crate::arguments::Arguments;
@@ -113,6 +114,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     }
     if name == bt::COMMAND.name {
         return bt::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
+    }
+    if name == net::COMMAND.name {
+        return net::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
     }
     let each = Each { command, heading, options, rest };
     let focus = session.swap_context(None);
