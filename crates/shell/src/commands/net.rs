@@ -42,7 +42,10 @@ fn exclusive() -> CommandError {
 }
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
-    let usage = || CommandError::Usage(format!("Usage: {} {}", COMMAND.name, COMMAND.synopsis));
+    let usage = || {
+        let (name, synopsis) = (COMMAND.name, COMMAND.synopsis);
+        CommandError::Usage(format!("an option is needed\nUsage: {name} {synopsis}"))
+    };
     if let Some(word) = arguments.value('N') {
         let address = number(word)
             .ok_or_else(|| CommandError::Message(format!("not a valid number: {word}")))?;
