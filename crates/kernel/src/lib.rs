@@ -11,7 +11,7 @@ pub mod crash_state;
 pub mod error;
 pub mod exception_frame;
 pub mod expression;
-pub mod file_path;
+
 pub mod globals;
 pub mod hugetlb;
 mod kernel;
@@ -42,6 +42,7 @@ pub mod tasks;
 mod test_memory;
 pub mod type_sources;
 pub mod user_memory;
+pub mod vfs;
 pub mod vma;
 pub mod vmlinux;
 pub mod vmstat;

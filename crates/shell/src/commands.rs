@@ -6,12 +6,14 @@ use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod bt;
 pub mod dis;
+pub mod files;
 pub mod foreach;
 pub mod help;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
 pub mod net;
+pub mod mount;
 pub mod p;
 pub mod ps;
 pub mod rd;
@@ -26,6 +28,7 @@ pub mod whatis;
 pub const TABLE: &[&Command] = &[
     &bt::COMMAND,
     &dis::COMMAND,
+    &files::COMMAND,
     &foreach::COMMAND,
     &help::COMMAND,
     &kmem::COMMAND,
@@ -33,6 +36,7 @@ pub const TABLE: &[&Command] = &[
     &log::COMMAND,
     &mod_::COMMAND,
     &net::COMMAND,
+    &mount::COMMAND,
     &p::COMMAND,
     &ps::COMMAND,
     &rd::COMMAND,
