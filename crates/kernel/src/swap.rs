@@ -17,6 +17,24 @@ layout! {
     }
 }
 
+layout! {
+    /// An open file: include/linux/fs.h.
+    pub struct SwapFile = "file" {
+        inode: "f_inode",
+    }
+}
+
+layout! {
+    /// What a file is: include/linux/fs.h.
+    pub struct InodeMode = "inode" {
+        mode: "i_mode",
+    }
+}
+
+/// `S_IFMT` and `S_IFBLK` of include/uapi/linux/stat.h.
+const S_IFMT: u64 = 0o170_000;
+const S_IFBLK: u64 = 0o060_000;
+
 /// `SWP_USED` and `SWP_WRITEOK` of include/linux/swap.h.
 const SWP_USED: u64 = 1;
 const SWP_WRITEOK: u64 = 2;
@@ -42,6 +60,17 @@ pub struct SwapDevice {
     pub priority: i64,
     /// Whether it is being switched off.
     pub going: bool,
+    /// Its `struct file`.
+    pub file: VirtAddr,
+}
+
+/// What swap is kept on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapKind {
+    /// A block device.
+    Partition,
+    /// A file of a file system.
+    File,
 }
 
 /// All swap together, in pages.
@@ -82,9 +111,20 @@ impl Kernel {
                 used: layout.inuse_pages.u64(self, address)? & !SWAP_USAGE_FLAGS,
                 priority: layout.prio.i64(self, address)?,
                 going: flags & SWP_WRITEOK == 0,
+                file: layout.swap_file.pointer(self, address)?,
             });
         }
         Ok(devices)
+    }
+
+    /// What the swap device is kept on.
+    ///
+    /// # Errors
+    /// When its file or its inode is not in the dump.
+    pub fn swap_kind(&self, device: &SwapDevice) -> Result<SwapKind> {
+        let inode = self.layout::<SwapFile>()?.inode.pointer(self, device.file)?;
+        let mode = self.layout::<InodeMode>()?.mode.u64(self, inode)?;
+        Ok(if mode & S_IFMT == S_IFBLK { SwapKind::Partition } else { SwapKind::File })
     }
 
     /// All swap together, as `si_swapinfo()` reckons: the kernel's own counters, which leave out

@@ -6,21 +6,23 @@ use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod bt;
 pub mod dis;
-pub mod files;
 pub mod foreach;
 pub mod help;
+pub mod irq;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
-pub mod mount;
 pub mod net;
 pub mod p;
 pub mod ps;
 pub mod rd;
+pub mod runq;
 pub mod set;
 pub mod struct_;
+pub mod swap;
 pub mod sym;
 pub mod sys;
+pub mod timer;
 pub mod vtop;
 pub mod whatis;
 
@@ -28,24 +30,26 @@ pub mod whatis;
 pub const TABLE: &[&Command] = &[
     &bt::COMMAND,
     &dis::COMMAND,
-    &files::COMMAND,
     &foreach::COMMAND,
     &help::COMMAND,
+    &irq::COMMAND,
     &kmem::COMMAND,
     &ps::LAST,
     &log::COMMAND,
     &mod_::COMMAND,
     &net::COMMAND,
-    &mount::COMMAND,
     &p::COMMAND,
     &ps::COMMAND,
     &rd::COMMAND,
+    &runq::COMMAND,
     &set::COMMAND,
     &struct_::POINTER,
     &struct_::STRUCT,
     &struct_::UNION,
+    &swap::COMMAND,
     &sym::COMMAND,
     &sys::COMMAND,
+    &timer::COMMAND,
     &vtop::COMMAND,
     &whatis::COMMAND,
 ];

@@ -8,6 +8,7 @@
 //! together, and [`prompt`] is the interactive editor around it.
 
 pub mod arguments;
+pub mod columns;
 pub mod command;
 pub mod commands;
 pub mod context;

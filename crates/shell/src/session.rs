@@ -200,7 +200,7 @@ impl Session {
         if matches!(list, "a" | "all") {
             return Ok(possible.clone());
         }
-        let invalid = || CommandError::Message(format!("invalid cpu list: {list}"));
+        let invalid = || CommandError::Message(format!("invalid cpu specification: {list}"));
         let mut cpus = Vec::new();
         for part in list.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -209,7 +209,7 @@ impl Session {
             let named: Vec<u32> =
                 possible.iter().copied().filter(|cpu| (first..=last).contains(cpu)).collect();
             if named.is_empty() {
-                return Err(CommandError::Message(format!("no CPU {part} in this dump")));
+                return Err(invalid());
             }
             cpus.extend(named);
         }

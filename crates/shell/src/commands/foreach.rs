@@ -1,7 +1,6 @@
 //! `foreach`: another command for each of many tasks.
 
 use super::bt;
-use super::files;
 use super::net;
 use super::ps::selection::{self, Selector, is_number, quoted};
 use super::ps::{self, Request};
@@ -115,9 +114,6 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     }
     if name == bt::COMMAND.name {
         return bt::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
-    }
-    if name == files::COMMAND.name {
-        return files::run_for(session, &tasks, arguments, out);
     }
     if name == net::COMMAND.name {
         return net::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);

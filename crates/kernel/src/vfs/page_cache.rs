@@ -1,1 +1,0 @@
-//! Pages of files that are in memory.
