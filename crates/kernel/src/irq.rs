@@ -169,7 +169,11 @@ impl Kernel {
             actions.push(Action { address: action, name, handler });
             if actions.len() > MAX_ACTIONS {
                 let problem = "list does not end";
-                return Err(KernelError::DamagedList { list: "irqaction.next", problem, at: action });
+                return Err(KernelError::DamagedList {
+                    list: "irqaction.next",
+                    problem,
+                    at: action,
+                });
             }
         }
         Ok(())
@@ -199,9 +203,8 @@ impl Kernel {
         let cpus = &self.cpus()?.possible;
         let words = cpus.last().map_or(1, |&last| u64::from(last) / 64 + 1);
         let bytes = self.read_bytes(mask, words * 8)?;
-        let set = |cpu: &u32| {
-            bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 != 0)
-        };
+        let set =
+            |cpu: &u32| bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 != 0);
         Ok(cpus.iter().copied().filter(set).collect())
     }
 
@@ -280,7 +283,8 @@ mod tests {
     #[test]
     fn a_gate_holds_its_address_in_three_pieces() {
         // The gate of the first vector of a Debian 6.12: asm_exc_divide_error.
-        let gate = [0x50, 0x02, 0x10, 0x00, 0x00, 0x8e, 0x00, 0xaf, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        let gate =
+            [0x50, 0x02, 0x10, 0x00, 0x00, 0x8e, 0x00, 0xaf, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
         assert_eq!(gate_target(&gate), VirtAddr(0xffff_ffff_af00_0250));
         assert_eq!(gate_target(&[]), VirtAddr(0));
     }

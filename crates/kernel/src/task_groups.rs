@@ -62,13 +62,16 @@ impl Kernel {
             if cgroup.is_null() { None } else { self.cgroup_name(cgroup).ok() }
         };
         let mut seen = HashSet::from([root]);
-        let mut groups = vec![TaskGroup { address: root, depth: 0, parent: None, name: name(root) }];
+        let mut groups =
+            vec![TaskGroup { address: root, depth: 0, parent: None, name: name(root) }];
         let mut damage = None;
         // Breadth first, so that the outer ones come first.
         let mut next = 0;
         while let Some(group) = groups.get(next) {
             let (address, depth) = (group.address, group.depth + 1);
-            for child in ListHead::new(self, "task_group.children", layout.children.address(address)?) {
+            for child in
+                ListHead::new(self, "task_group.children", layout.children.address(address)?)
+            {
                 let child = child.and_then(|child| layout.siblings.container(child));
                 let problem = match child {
                     Ok(_) if depth > MAX_GROUP_DEPTH => "groups are nested too deep",

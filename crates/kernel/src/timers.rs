@@ -186,7 +186,11 @@ impl Kernel {
                 }
                 if timers.len() > MAX_TIMERS {
                     let problem = "lists do not end";
-                    return Err(KernelError::DamagedList { list: "timer_base", problem, at: address });
+                    return Err(KernelError::DamagedList {
+                        list: "timer_base",
+                        problem,
+                        at: address,
+                    });
                 }
             }
         }

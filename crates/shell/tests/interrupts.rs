@@ -12,7 +12,8 @@ fn guests() -> Vec<Guest> {
     let mut best = BTreeMap::new();
     for product in mortis_lab::available() {
         let Some(rank) = rank(&product.capture) else { continue };
-        let entry = best.entry((product.kernel, product.case)).or_insert((rank, product.path.clone()));
+        let entry =
+            best.entry((product.kernel, product.case)).or_insert((rank, product.path.clone()));
         if rank < entry.0 {
             *entry = (rank, product.path);
         }
@@ -51,8 +52,12 @@ fn interrupts_are_those_of_the_guest() {
             assert!(rest.ends_with(string(row, "names")), "{what}: {rest}");
             assert!(rest.starts_with(string(row, "chip")), "{what}: {rest}");
             assert!(rest.contains(&format!("-{} ", string(row, "flow"))), "{what}: {rest}");
-            let shown: Vec<u64> =
-                row["counts"].as_array().expect("counts").iter().map(|c| number(c, "count")).collect();
+            let shown: Vec<u64> = row["counts"]
+                .as_array()
+                .expect("counts")
+                .iter()
+                .map(|c| number(c, "count"))
+                .collect();
             assert_eq!(shown.len(), counts.len(), "{what}");
             // The guest writes to its disk and its console after it looked; one that runs out of
             // memory swaps.
@@ -117,7 +122,8 @@ fn timer_list(truth: &str) -> (i64, Vec<TruthTimer>) {
             ["clock", number] => clock = number.trim_end_matches(':').parse().expect("a clock"),
             ["#", "expires", "at", times, ..] => {
                 let last = timers.last_mut().expect("a timer");
-                last.expires = times.rsplit('-').next().and_then(|t| t.parse().ok()).expect("a time");
+                last.expires =
+                    times.rsplit('-').next().and_then(|t| t.parse().ok()).expect("a time");
             }
             [number, address, function, ..] if number.starts_with('#') => timers.push(TruthTimer {
                 cpu,

@@ -338,7 +338,9 @@ fn counts(
         }
         let read = kernel.irq_counts(descriptor, cpus);
         let count = |index: usize| match &read {
-            Ok(counts) => counts.get(index).cloned().map_or(Known::Unavailable("unknown"), Known::from),
+            Ok(counts) => {
+                counts.get(index).cloned().map_or(Known::Unavailable("unknown"), Known::from)
+            }
             Err(error) => Known::Unavailable(why(error)),
         };
         let counts = cpus.iter().enumerate();

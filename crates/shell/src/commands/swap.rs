@@ -72,7 +72,9 @@ fn run(session: &mut Session, _: &Arguments, out: &mut Output) -> Result<(), Com
         let kind = Known::from(kernel.swap_kind(&device));
         let path = kernel.file_path(device.file).map(|path| match kind {
             // The kernel's own mount of devtmpfs is at no path.
-            Known::Value(SwapKind::Partition) if !path.starts_with("/dev/") => format!("/dev{path}"),
+            Known::Value(SwapKind::Partition) if !path.starts_with("/dev/") => {
+                format!("/dev{path}")
+            }
             _ => path,
         });
         out.emit(&SwapReport {

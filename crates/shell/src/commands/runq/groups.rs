@@ -99,7 +99,10 @@ impl Render for GroupsReport {
         for queue in &self.queues {
             let (root, name, class) = (self.root_task_group.0, self.root_name, queue.class);
             let address = queue.queue.0;
-            out.push_str(&format!("  {name}_TASK_GROUP: {root:x}  {}: {address:x}\n", class.queue()));
+            out.push_str(&format!(
+                "  {name}_TASK_GROUP: {root:x}  {}: {address:x}\n",
+                class.queue()
+            ));
             for entry in &queue.entries {
                 render_entry(out, entry, class);
             }
@@ -117,7 +120,12 @@ fn render_entry(out: &mut String, entry: &Entry, class: Class) {
                 }
                 None => out.push_str(&format!("{:indent$}", "", indent = 2 + 3 * depth)),
             }
-            out.push_str(&format!("TASK_GROUP: {:x}  {}: {:x}", task_group.0, class.queue(), queue.0));
+            out.push_str(&format!(
+                "TASK_GROUP: {:x}  {}: {:x}",
+                task_group.0,
+                class.queue(),
+                queue.0
+            ));
             if class == Class::Fair {
                 out.push(' ');
             }

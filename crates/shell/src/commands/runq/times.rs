@@ -12,10 +12,7 @@ use serde::Serialize;
 
 /// When the task last arrived on a CPU, in nanoseconds.
 fn last_arrival(kernel: &Kernel, task: Task) -> Known<u64> {
-    kernel
-        .task_struct()
-        .and_then(|layout| layout.last_arrival.u64(kernel, task.address))
-        .into()
+    kernel.task_struct().and_then(|layout| layout.last_arrival.u64(kernel, task.address)).into()
 }
 
 /// A task and since when it runs.
@@ -96,7 +93,12 @@ struct Lag {
 impl Render for Lag {
     fn render(&self, out: &mut String, _: Style) {
         let lag = self.lag_nanoseconds.clone().map(|lag| format!("{:.2}", lag as f64 / 1e9));
-        out.push_str(&format!("{:indent$}CPU {}: {lag} secs\n", "", self.cpu, indent = self.indent));
+        out.push_str(&format!(
+            "{:indent$}CPU {}: {lag} secs\n",
+            "",
+            self.cpu,
+            indent = self.indent
+        ));
     }
 }
 

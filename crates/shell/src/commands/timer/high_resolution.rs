@@ -25,9 +25,7 @@ impl TimerReport {
     fn new(kernel: &Kernel, timer: HighResolutionTimer, now: &Known<i64>) -> Self {
         let expires = Known::from(timer.expires);
         let time_to_expire = match (&expires, now) {
-            (Known::Value(expires), Known::Value(now)) => {
-                Known::Value(expires.wrapping_sub(*now))
-            }
+            (Known::Value(expires), Known::Value(now)) => Known::Value(expires.wrapping_sub(*now)),
             (Known::Unavailable(why), _) | (_, Known::Unavailable(why)) => Known::Unavailable(why),
             _ => Known::Unavailable("unknown"),
         };
@@ -90,7 +88,9 @@ impl Render for ClockReport {
         let time_to_expire = last.time_to_expire.to_string().len();
         let soft = match &last.softexpires {
             Known::Value(None) => None,
-            Known::Value(Some(time)) | Known::Guessed(Some(time), _) => Some(time.to_string().len()),
+            Known::Value(Some(time)) | Known::Guessed(Some(time), _) => {
+                Some(time.to_string().len())
+            }
             _ => Some(0),
         };
         let soft = soft.map(|width| width.max("SOFTEXPIRES".len()));
@@ -130,11 +130,7 @@ impl Render for ClockReport {
     }
 }
 
-pub(super) fn run(
-    kernel: &Kernel,
-    cpus: &[u32],
-    out: &mut Output,
-) -> Result<Damage, CommandError> {
+pub(super) fn run(kernel: &Kernel, cpus: &[u32], out: &mut Output) -> Result<Damage, CommandError> {
     let monotonic = Known::from(kernel.clocks().map(|clocks| clocks.monotonic));
     let monotonic = monotonic.map(|now| i64::try_from(now).unwrap_or(i64::MAX));
     let mut damage = None;

@@ -98,11 +98,7 @@ impl Render for WheelReport {
     }
 }
 
-pub(super) fn run(
-    kernel: &Kernel,
-    cpus: &[u32],
-    out: &mut Output,
-) -> Result<Damage, CommandError> {
+pub(super) fn run(kernel: &Kernel, cpus: &[u32], out: &mut Output) -> Result<Damage, CommandError> {
     let jiffies = kernel.jiffies()?;
     let mut damage = None;
     for (position, &cpu) in cpus.iter().enumerate() {
