@@ -4,6 +4,7 @@
 #define MORTIS_GUEST_H
 
 int life(int argc, char **argv);
+int services(void);
 int truth(int argc, char **argv);
 
 #endif

@@ -2,6 +2,7 @@
 /*
  * guest APPLET ARGS...
  *   life CROWD user|kernel     start the processes (life.c)
+ *   services                   start what lab_services=1 adds (services.c)
  *   truth DIR                  write what /proc says into DIR (truth.c)
  *   kexec KERNEL INITRD LINE   load the kernel that captures the dump
  *   put NAME FILE TEXT         as a process called NAME, write TEXT to FILE
@@ -46,6 +47,8 @@ int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "life"))
 		return life(argc - 1, argv + 1);
+	if (argc == 2 && !strcmp(argv[1], "services"))
+		return services();
 	if (argc >= 3 && !strcmp(argv[1], "truth"))
 		return truth(argc - 1, argv + 1);
 	if (argc == 5 && !strcmp(argv[1], "kexec"))

@@ -40,6 +40,9 @@ pub const KERNELS: &[Kernel] = &[
 pub const MODULES: &[&str] =
     &["virtio_blk", "loop", "failover", "net_failover", "virtio_net", "dummy"];
 
+/// Modules that a guest with [`Case::services`] loads besides, with parameters.
+pub const SERVICE_MODULES: &[&str] = &["configfs", "dm-mod", "null_blk"];
+
 /// What brings the guest down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
@@ -93,6 +96,9 @@ pub struct Case {
     pub parameters: &'static str,
     /// Sleeping threads besides the usual life.
     pub crowd: u32,
+    /// Whether it traces, and has BPF, device-mapper, swapped pages and a request that no disk
+    /// answers.
+    pub services: bool,
     /// Seconds after which the guest is given up.
     pub timeout: u64,
 }
@@ -110,6 +116,7 @@ impl Case {
             // and true addresses where /proc would print hashed ones.
             parameters: "log_buf_len=1M no_hash_pointers",
             crowd: 0,
+            services: false,
             timeout: 600,
         }
     }
@@ -130,6 +137,11 @@ pub const CASES: &[Case] = &[
     Case::new("stack", Crash::Module("stack"), Paging::Four),
     Case::new("irq", Crash::Module("irq"), Paging::Five),
     Case::new("irq-user", Crash::Module("irq-user"), Paging::Four),
+    Case {
+        services: true,
+        parameters: "log_buf_len=1M no_hash_pointers lab_services=1",
+        ..Case::new("services", Crash::Sysrq, Paging::Four)
+    },
     Case {
         memory: 8192,
         crowd: 20_000,
@@ -208,11 +220,13 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { kernel: "6.12", case: "bug",          default: C31, all: RAW },
     Recipe { kernel: "6.12", case: "oom",          default: C31, all: RAW },
     Recipe { kernel: "6.12", case: "init",         default: C31, all: RAW },
+    Recipe { kernel: "6.12", case: "services",     default: C31, all: RAW },
     Recipe { kernel: "6.12", case: "irq-user",     default: &[], all: RAW },
     Recipe { kernel: "6.12", case: "sysrq-4level", default: &[], all: RAW },
     Recipe { kernel: "7.x",  case: "sysrq",        default: C23_RAW, all: EVERY },
     Recipe { kernel: "7.x",  case: "null",         default: C23, all: C23_RAW },
     Recipe { kernel: "7.x",  case: "irq-user",     default: C23, all: C23_RAW },
+    Recipe { kernel: "7.x",  case: "services",     default: C23, all: C23_RAW },
     Recipe { kernel: "7.x",  case: "stack",        default: &[], all: C23_RAW },
     Recipe { kernel: "7.x",  case: "irq",          default: &[], all: C23_RAW },
     Recipe { kernel: "7.x",  case: "bug",          default: &[], all: C23_RAW },

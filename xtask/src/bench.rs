@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use wait4::Wait4;
 
 const HELP: &str = "\
-cargo xtask bench [OPTIONS] [COMMAND...]   COMMAND: bt log ps kmem-s foreach-bt (default: all)
+cargo xtask bench [OPTIONS] [COMMAND...]   COMMAND: bt log ps kmem-s foreach-bt files net vm
+                   kmem-p kmem-v kmem-f search-k search-t search-p list (default: all)
   --kernel KEY     the lab's kernel (default 6.12)
   --case NAME      the lab's case (default sysrq; `large` is the guest of 20,000 threads)
   --capture NAME   the lab's capture (default c31)
@@ -39,6 +40,32 @@ const QUESTIONS: &[Question] = &[
     Question { name: "ps", mortis: "ps", crash: "ps" },
     Question { name: "kmem-s", mortis: "kmem -s", crash: "kmem -s" },
     Question { name: "foreach-bt", mortis: "foreach bt", crash: "foreach bt" },
+    Question { name: "files", mortis: "foreach files", crash: "foreach files" },
+    Question { name: "net", mortis: "foreach net -s", crash: "foreach net -s" },
+    Question { name: "vm", mortis: "foreach vm", crash: "foreach vm" },
+    Question { name: "kmem-p", mortis: "kmem -p", crash: "kmem -p" },
+    Question { name: "kmem-v", mortis: "kmem -v", crash: "kmem -v" },
+    Question { name: "kmem-f", mortis: "kmem -f", crash: "kmem -f" },
+    Question {
+        name: "search-k",
+        mortis: "search -k 6d6f727400000000",
+        crash: "search -k 6d6f727400000000",
+    },
+    Question {
+        name: "search-t",
+        mortis: "search -t 6d6f727400000000",
+        crash: "search -t 6d6f727400000000",
+    },
+    Question {
+        name: "search-p",
+        mortis: "search -p 6d6f727400000000",
+        crash: "search -p 6d6f727400000000",
+    },
+    Question {
+        name: "list",
+        mortis: "list -H init_task.tasks -o task_struct.tasks -s task_struct.pid,comm",
+        crash: "list -H init_task.tasks -o task_struct.tasks -s task_struct.pid,comm",
+    },
 ];
 
 struct Setup {
@@ -99,6 +126,10 @@ pub fn run(words: Vec<OsString>) -> Result<()> {
             continue;
         }
         for peer in &peers {
+            // drgn has no such commands: what it is asked is a script for each, where there is one.
+            if peer == "drgn" && !setup.drgn_script(question).exists() {
+                continue;
+            }
             for with_vmlinux in [true, false] {
                 row(&setup, question, peer, with_vmlinux)?;
             }
@@ -197,6 +228,10 @@ fn timed(mut command: Command) -> Result<Figures> {
 }
 
 impl Setup {
+    fn drgn_script(&self, question: &Question) -> PathBuf {
+        self.scripts.join(format!("{}.py", question.name))
+    }
+
     fn mortis_command(
         &self,
         question: &Question,
@@ -225,7 +260,7 @@ impl Setup {
             std::fs::write(&scratch, lines + "q\n").context("cannot write crash's input")?;
             command.arg("-s").arg(&self.vmlinux).arg(&self.vmcore).arg("-i").arg(&scratch);
         } else {
-            let script = self.scripts.join(format!("{}.py", question.name));
+            let script = self.drgn_script(question);
             let text = std::fs::read_to_string(&script)
                 .with_context(|| format!("cannot read {}", script.display()))?;
             std::fs::write(&scratch, format!("{text}\n").repeat(times as usize))

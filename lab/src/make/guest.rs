@@ -11,7 +11,7 @@ use super::cpio::Cpio;
 use super::process::{command, run as run_command, show, tail, wait};
 use super::{peers, progress};
 use crate::store::Store;
-use crate::table::{self, Case, Kernel, MODULES, Paging};
+use crate::table::{self, Case, Kernel, MODULES, Paging, SERVICE_MODULES};
 
 /// Pid 1 of the guest.
 pub const INIT: &str = include_str!("../../guest/init");
@@ -128,11 +128,14 @@ fn payload(store: &Store, kernel: &Kernel, captures: &[&str], dir: &Path) -> Res
     fs::copy(built.join("mortis_lab.ko"), payload.join("mortis_lab.ko"))?;
     capture_image(store, kernel, captures, &payload.join("capture.img"))?;
     let mut order = String::new();
-    for module in MODULES.iter().skip(1).map(|module| format!("{module}.ko")) {
+    for name in MODULES.iter().skip(1).chain(SERVICE_MODULES) {
+        let module = format!("{name}.ko");
         let from = files.join("modules").join(&module);
         if from.exists() {
             fs::copy(from, payload.join("modules").join(&module))?;
-            order.push_str(&format!("{module}\n"));
+            if MODULES.contains(name) {
+                order.push_str(&format!("{module}\n"));
+            }
         }
     }
     fs::write(payload.join("modules/order"), order)?;

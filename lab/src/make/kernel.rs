@@ -10,11 +10,12 @@ use super::process::{command, run};
 use super::{apt, host, progress};
 use crate::manifest::Manifest;
 use crate::store::Store;
-use crate::table::{Kernel, Layout, MODULES};
+use crate::table::{Kernel, Layout, MODULES, SERVICE_MODULES};
 
 /// Fetches the kernel unless it is there.
 pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
-    if Manifest::read(&store.kernel(kernel.key)).is_some() {
+    let there = Manifest::read(&store.kernel(kernel.key));
+    if there.is_some_and(|manifest| manifest.get("modules") == Some(&module_names())) {
         return Ok(());
     }
     host::check()?;
@@ -47,6 +48,7 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
     manifest.set("kernel", kernel.key);
     manifest.set("release", &release);
     manifest.set("suite", kernel.suite);
+    manifest.set("modules", module_names());
     manifest.write(&product)?;
     store.place(&product, &store.root().join("kernels").join(&release))?;
     store.set_release(kernel.key, &release)?;
@@ -66,7 +68,7 @@ fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
             fs::rename(&from, &to).with_context(|| format!("no {}", from.display()))?;
         }
     }
-    for module in MODULES {
+    for module in modules_wanted() {
         // None: built in, or this kernel does not have it.
         let Some(path) = find(&modules.join("kernel"), &format!("{module}.ko"))? else {
             continue;
@@ -92,7 +94,7 @@ fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Re
     fs::create_dir_all(work)?;
     // Which of two places is the file and which the link differs between packages.
     let mut patterns = vec!["./usr/lib/debug/*/vmlinux*".to_owned()];
-    patterns.extend(MODULES.iter().map(|module| format!("./usr/lib/debug/*/{module}.ko")));
+    patterns.extend(modules_wanted().map(|module| format!("./usr/lib/debug/*/{module}.ko")));
     // Modules that this kernel does not have are not found: tar's complaint means nothing then.
     let unpacked = apt::unpack_members(package, work, &patterns);
     let debug = work.join("usr/lib/debug");
@@ -103,13 +105,23 @@ fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Re
         return unpacked.and(Err(anyhow::anyhow!("no vmlinux in {}", package.display())));
     };
     fs::rename(vmlinux, product.join("vmlinux"))?;
-    for module in MODULES {
+    for module in modules_wanted() {
         let name = format!("{module}.ko");
         if let Some(path) = find(&inside, &name)? {
             fs::rename(path, product.join("debug").join(&name))?;
         }
     }
     run(command("rm").arg("-rf").arg(work).arg(package))
+}
+
+/// The modules that some guest loads.
+fn modules_wanted() -> impl Iterator<Item = &'static str> {
+    MODULES.iter().chain(SERVICE_MODULES).copied()
+}
+
+/// Their names, to tell whether a kernel unpacked earlier has them all.
+fn module_names() -> String {
+    modules_wanted().collect::<Vec<_>>().join(" ")
 }
 
 /// The file in `dir` or below whose name starts with `name`.

@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("guest/guest.h", include_str!("../../guest/guest.h")),
     ("guest/main.c", include_str!("../../guest/main.c")),
     ("guest/life.c", include_str!("../../guest/life.c")),
+    ("guest/services.c", include_str!("../../guest/services.c")),
     ("guest/truth.c", include_str!("../../guest/truth.c")),
 ];
 
