@@ -7,4 +7,5 @@
 mod damage;
 mod exercise;
 mod files;
+mod lists;
 mod memory;

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The sample with `faults` in its memory.
-fn damaged(file: &Arc<dyn Source>, faults: Faults) -> Option<Dump> {
+pub fn damaged(file: &Arc<dyn Source>, faults: Faults) -> Option<Dump> {
     let dump = open(Arc::clone(file))?;
     Some(dump.with_view(|below| Arc::new(FaultyMemory { below, faults })))
 }
