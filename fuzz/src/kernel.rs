@@ -7,7 +7,7 @@ use mortis_kernel::{Kernel, Options};
 use mortis_memory::{PhysAddr, PhysicalMemory};
 use mortis_shell::output::{Face, Style};
 use mortis_shell::run::capture;
-use mortis_shell::session::{DisassemblyFlavor, OpenedFiles, Radix, Session, Settings};
+use mortis_shell::session::{OpenedFiles, Session, Settings};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -40,14 +40,7 @@ fn session(
 ) -> Option<Session> {
     let dump = Dump::open(SAMPLE).ok()?.with_view(view);
     let kernel = Kernel::open(Arc::new(dump), None, Options::default()).ok()?;
-    let settings = Settings {
-        radix: Radix::Decimal,
-        disassembly: DisassemblyFlavor::Att,
-        face: Face::Json,
-        style: Style::default(),
-        scroll: false,
-        print_max: 256,
-    };
+    let settings = Settings { face: Face::Json, print_max: 256, ..Settings::default() };
     Some(Session::new(Arc::new(kernel), OpenedFiles::default(), settings))
 }
 

@@ -2,14 +2,19 @@
 
 mod flags;
 
-use flags::{Color, Invocation};
+use flags::{Color, Invocation, Query};
+use mortis_shell::commands::help;
+use mortis_shell::messages;
 use mortis_shell::open;
 use mortis_shell::output::{Face, Stop, Style};
 use mortis_shell::prompt;
 use mortis_shell::run::{Outcome, run_line};
-use mortis_shell::session::{DisassemblyFlavor, Radix, Session, Settings};
+use mortis_shell::script;
+use mortis_shell::session::{Radix, Session, Settings};
+use mortis_shell::sink::Sink;
+use mortis_shell::startup;
 use mortis_shell::summary;
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// A command failed.
@@ -21,12 +26,21 @@ fn main() -> ExitCode {
     let invocation = match flags::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
-            eprintln!("mortis: {error}\nTry 'mortis --help'.");
+            messages::error("mortis", format!("{error}\nTry 'mortis --help'."));
             return ExitCode::from(UNUSABLE);
         }
     };
     if invocation.help {
-        return print(&flags::help());
+        return match &invocation.help_of {
+            None => print(&flags::help()),
+            Some(topic) => match help::topic(topic) {
+                Some(text) => print(&text),
+                None => {
+                    messages::error("mortis", format!("no command called {topic}"));
+                    ExitCode::from(UNUSABLE)
+                }
+            },
+        };
     }
     if invocation.version {
         return print(concat!("mortis ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -35,17 +49,16 @@ fn main() -> ExitCode {
         match open::open(&invocation.files, options(&invocation), settings(&invocation)) {
             Ok(session) => session,
             Err(failure) => {
-                eprintln!("mortis: {failure}");
-                if let Some(advice) = failure.advice {
-                    eprintln!("  {advice}");
-                }
+                let advice = failure.advice.as_ref().map(|advice| format!("\n  {advice}"));
+                let advice = advice.unwrap_or_default();
+                messages::error("mortis", format!("{failure}{advice}"));
                 return ExitCode::from(UNUSABLE);
             }
         };
     if let Err(error) =
         signal_hook::flag::register(signal_hook::consts::SIGINT, session.interrupt.0.clone())
     {
-        eprintln!("mortis: Ctrl-C will end the program, not the command: {error}");
+        messages::error("mortis", format!("Ctrl-C will end the program, not the command: {error}"));
     }
     match run(&invocation, &mut session) {
         Outcome::Success | Outcome::Exit => ExitCode::SUCCESS,
@@ -58,7 +71,7 @@ fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()).map_err(Stop::from) {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(stop) => {
-            eprintln!("mortis: {stop}");
+            messages::error("mortis", stop);
             ExitCode::from(FAILURE)
         }
     }
@@ -74,95 +87,92 @@ fn settings(invocation: &Invocation) -> Settings {
         Color::Never => false,
         Color::Auto => std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal(),
     };
-    Settings {
-        radix: Radix::Decimal,
-        disassembly: DisassemblyFlavor::Att,
+    if invocation.color != Color::Auto {
+        messages::set_color(color);
+    }
+    let mut settings = Settings {
+        radix: invocation.radix.unwrap_or(Radix::Decimal),
         face: if invocation.json { Face::Json } else { Face::Text },
         style: Style { color },
-        scroll: true,
-        print_max: 256,
+        scroll: std::io::stdout().is_terminal() && !invocation.silent && !invocation.without_scroll,
+        pager: invocation.pager.unwrap_or_default(),
+        editing: invocation.editing.unwrap_or_default(),
+        silent: invocation.silent,
+        modules: invocation.modules.clone(),
+        source: invocation.source.clone(),
+        ..Settings::default()
+    };
+    if let Some(offline) = &invocation.offline {
+        settings.without_effect.insert("offline", offline.clone());
     }
+    settings
 }
 
 /// Runs what the command line says, or else what is typed.
 fn run(invocation: &Invocation, session: &mut Session) -> Outcome {
+    if let Some(query) = invocation.query {
+        return answer(query, session);
+    }
+    if !invocation.without_effect.is_empty() && !invocation.silent {
+        let flags = invocation.without_effect.join(" ");
+        messages::tell(&format!("mortis: needless here: {flags}\n"));
+    }
     let mut outcome = Outcome::Success;
     if !invocation.silent && !invocation.json {
         outcome = summary::show(session);
     }
-    let mut worst = |next: Outcome| {
-        if outcome == Outcome::Success {
-            outcome = next;
-        }
-    };
-    let from_arguments = !invocation.commands.is_empty() || !invocation.scripts.is_empty();
+    if !invocation.without_startup && startup::run(session) == Outcome::Exit {
+        return outcome;
+    }
     for command in &invocation.commands {
         match run_line(session, command) {
             Outcome::Exit => return outcome,
-            next => worst(next),
+            next => outcome = outcome.and(next),
         }
     }
-    for script in &invocation.scripts {
-        let name = script.display().to_string();
-        let lines = std::fs::File::open(script).map(std::io::BufReader::new);
-        match lines.map(|lines| run_lines(session, lines, &name)) {
-            Ok(Outcome::Exit) => return outcome,
-            Ok(next) => worst(next),
-            Err(error) => {
-                eprintln!("mortis: cannot read commands from {name}: {error}");
-                return Outcome::Failure;
-            }
+    for file in &invocation.scripts {
+        match script::run_file(session, file, &mut Sink::Standard(std::io::stdout())) {
+            Outcome::Exit => return outcome,
+            next => outcome = outcome.and(next),
         }
     }
-    if from_arguments {
+    let is_terminal = std::io::stdin().is_terminal();
+    if !invocation.commands.is_empty() || (!invocation.scripts.is_empty() && !is_terminal) {
         return outcome;
     }
-    if std::io::stdin().is_terminal() {
+    if is_terminal {
         return match prompt::run_prompt(session) {
             Ok(()) => Outcome::Success,
             Err(error) => {
-                eprintln!("mortis: {error}");
+                messages::error("mortis", error);
                 Outcome::Failure
             }
         };
     }
-    match run_lines(session, std::io::stdin().lock(), "standard input") {
+    let mut sink = Sink::Standard(std::io::stdout());
+    let stdin = std::io::stdin().lock();
+    match script::run_lines(session, stdin, "standard input", &mut sink, false) {
         Outcome::Exit => outcome,
-        next => {
-            worst(next);
-            outcome
-        }
+        next => outcome.and(next),
     }
 }
 
-/// Longer lines than any command's.
-const MAX_LINE: u64 = 1 << 16;
-
-/// Runs every line of a script. The end of input is success, as is `exit`; lines that failed
-/// before count.
-fn run_lines(session: &mut Session, mut input: impl BufRead, name: &str) -> Outcome {
-    let mut outcome = Outcome::Success;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
-            Ok(0) => return outcome,
-            Ok(len) if len as u64 == MAX_LINE => {
-                eprintln!(
-                    "mortis: {name} is no list of commands: a line is above {MAX_LINE} bytes"
-                );
-                return Outcome::Failure;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                eprintln!("mortis: cannot read commands from {name}: {error}");
-                return Outcome::Failure;
-            }
+/// Answers the one question that the call is about.
+fn answer(query: Query, session: &mut Session) -> Outcome {
+    let kernel = &session.kernel;
+    let text = match query {
+        Query::Log => return run_line(session, "log"),
+        Query::Release => {
+            let release = kernel.vmcoreinfo().osrelease().map(str::to_owned);
+            release.or_else(|| kernel.name().ok().map(|name| name.release.clone()))
         }
-        match run_line(session, &String::from_utf8_lossy(&line)) {
-            Outcome::Exit => return outcome,
-            Outcome::Failure => outcome = Outcome::Failure,
-            Outcome::Success => {}
-        }
+        Query::BuildId => kernel.vmcoreinfo().build_id().map(str::to_owned),
+        Query::Date => Some(summary::date(session)),
+    };
+    match std::io::stdout()
+        .write_all(format!("{}\n", text.as_deref().unwrap_or("unknown")).as_bytes())
+    {
+        Ok(()) if text.is_some() => Outcome::Success,
+        _ => Outcome::Failure,
     }
 }

@@ -184,11 +184,13 @@ fn a_failed_command_is_told_by_the_exit_status_and_stops_nothing() {
     let answer = on_sample(&["-c", "sym nosuch", "-c", "sym jiffies"]);
     answer.fails(1, &["symbol not found: nosuch"]);
     assert!(answer.out.contains("jiffies"));
-    on_sample(&["-c", "lgo"]).fails(1, &["command not found: lgo", "did you mean 'log'?"]);
-    on_sample(&["-c", "log -Q"]).fails(1, &["invalid option -- 'Q'", "Usage: log"]);
+    on_sample(&["-c", "lgo"])
+        .fails(1, &["mortis: command not found: lgo\n", "hint: did you mean 'log'?"]);
+    on_sample(&["-c", "log -Q"]).fails(1, &["invalid option -- 'Q'", "Usage:\n  log"]);
     on_sample(&["-c", "sym \"a"]).fails(1, &["unterminated quote"]);
-    on_sample(&["-c", "| wc"]).fails(1, &["no command before '|'"]);
-    on_sample(&["-c", "sys >"]).fails(1, &["nothing after '>'"]);
+    on_sample(&["-c", "> x"]).fails(1, &["no command before '>'"]);
+    on_sample(&["-c", "sys >"]).fails(1, &["no file name after >"]);
+    on_sample(&["-c", "sys |"]).fails(1, &["no shell command after '|'"]);
     on_sample(&["-c", "sys > /no/such/file"]).fails(1, &["/no/such/file", "No such file"]);
     on_sample(&["-c", "sys | no-such-program"]).fails(1, &["no-such-program"]);
     on_sample(&["-i", "/no/such/script"]).fails(1, &["/no/such/script", "No such file"]);

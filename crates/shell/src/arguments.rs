@@ -19,10 +19,12 @@ impl Arguments {
     /// [`CommandError::Usage`] for an option that the command does not have, or one whose value
     /// is missing.
     pub fn parse(command: &Command, words: &[String]) -> Result<Self, CommandError> {
-        let usage = |what: String| {
-            CommandError::Usage(format!("{what}\nUsage: {} {}", command.name, command.synopsis))
-        };
+        let usage = CommandError::Usage;
         let mut parsed = Self::default();
+        if command.takes_a_command() {
+            parsed.words = words.to_vec();
+            return Ok(parsed);
+        }
         let mut words = words.iter();
         while let Some(word) = words.next() {
             if word == "--" {
@@ -148,7 +150,11 @@ mod tests {
     #[test]
     fn a_wrong_option_is_named_with_the_usage() {
         let error = parse(&["-z"]).expect_err("no such option").to_string();
-        assert_eq!(error, "invalid option -- 'z'\nUsage: bt [-a|-c cpu] [pid]");
+        assert_eq!(error, "invalid option -- 'z'");
+        assert_eq!(
+            CommandError::Usage(error).told(&BT),
+            "invalid option -- 'z'\nUsage:\n  bt [-a|-c cpu] [pid]\nEnter \"help bt\" for details."
+        );
     }
 
     #[test]

@@ -90,7 +90,36 @@ impl From<mortis_kernel::expression::ExpressionError> for CommandError {
     }
 }
 
+impl Command {
+    /// Whether what follows the name is another command's: its words are left as they are.
+    pub fn takes_a_command(&self) -> bool {
+        self.options.is_empty()
+            && self.synopsis.split(|c: char| !c.is_alphanumeric()).any(|word| word == "command")
+    }
+
+    /// How it is called, behind what is wrong about a call.
+    pub fn usage(&self, wrong: &str) -> String {
+        let line = if wrong.is_empty() { String::new() } else { format!("{wrong}\n") };
+        format!(
+            "{line}Usage:\n  {name} {}\nEnter \"help {name}\" for details.",
+            self.synopsis,
+            name = self.name
+        )
+    }
+}
+
 impl CommandError {
+    /// What the user of `command` is to read.
+    pub fn told(&self, command: &Command) -> String {
+        match self {
+            // However a command spells how it is called, it is spelled one way.
+            CommandError::Usage(text) => {
+                command.usage(text.split("Usage: ").next().unwrap_or("").trim_end())
+            }
+            error => error.to_string(),
+        }
+    }
+
     /// A one-line failure.
     pub fn message(message: impl Into<String>) -> Self {
         CommandError::Message(message.into())

@@ -4,9 +4,13 @@ use crate::command::Command;
 use crate::session::Session;
 use mortis_debuginfo::types::{Namespace, Type, strip};
 
+pub mod alias;
 pub mod bt;
 pub mod dis;
+pub mod exit;
+pub mod extend;
 pub mod foreach;
+pub mod gdb;
 pub mod help;
 pub mod irq;
 pub mod kmem;
@@ -17,6 +21,7 @@ pub mod p;
 pub mod ps;
 pub mod rd;
 pub mod runq;
+pub mod repeat;
 pub mod set;
 pub mod struct_;
 pub mod swap;
@@ -25,23 +30,29 @@ pub mod sys;
 pub mod timer;
 pub mod vtop;
 pub mod whatis;
+pub mod wr;
 
 /// The table of commands.
 pub const TABLE: &[&Command] = &[
+    &alias::COMMAND,
     &bt::COMMAND,
     &dis::COMMAND,
+    &exit::EXIT,
+    &extend::COMMAND,
     &foreach::COMMAND,
+    &gdb::COMMAND,
     &help::COMMAND,
     &irq::COMMAND,
     &kmem::COMMAND,
-    &ps::LAST,
     &log::COMMAND,
     &mod_::COMMAND,
     &net::COMMAND,
     &p::COMMAND,
     &ps::COMMAND,
+    &exit::QUIT,
     &rd::COMMAND,
     &runq::COMMAND,
+    &repeat::COMMAND,
     &set::COMMAND,
     &struct_::POINTER,
     &struct_::STRUCT,
@@ -52,6 +63,7 @@ pub const TABLE: &[&Command] = &[
     &timer::COMMAND,
     &vtop::COMMAND,
     &whatis::COMMAND,
+    &wr::COMMAND,
 ];
 
 /// The command called `name`, by its name or an alias.
@@ -96,38 +108,54 @@ pub fn resolve(
     if name == "enum" || is(Namespace::Enum, name) {
         return Some((&whatis::COMMAND, with_name(name)));
     }
-    let id = kernel.find_type(Namespace::Typedef, tag).ok()??;
-    let is_compound = strip(kernel.type_set(), id)
-        .is_ok_and(|(_, stripped)| matches!(*stripped, Type::Compound(_)));
-    match arguments.is_empty() && !name.contains('.') || !is_compound {
-        true => Some((&whatis::COMMAND, with_name(name))),
-        false => Some((&struct_::POINTER, with_name(name))),
+    if let Ok(Some(id)) = kernel.find_type(Namespace::Typedef, tag) {
+        let is_compound = strip(kernel.type_set(), id)
+            .is_ok_and(|(_, stripped)| matches!(*stripped, Type::Compound(_)));
+        return match arguments.is_empty() && !name.contains('.') || !is_compound {
+            true => Some((&whatis::COMMAND, with_name(name))),
+            false => Some((&struct_::POINTER, with_name(name))),
+        };
     }
+    gdb::is_word(name).then(|| (&gdb::COMMAND, with_name(name)))
 }
 
-/// The command whose name is nearest to a mistyped one.
-pub fn similar(name: &str) -> Option<&'static str> {
-    TABLE
-        .iter()
-        .flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()))
+/// The command whose name, or alias, is nearest to a mistyped one.
+pub fn similar<'a>(session: &'a Session, name: &str) -> Option<&'a str> {
+    let known = TABLE.iter().map(|command| command.name);
+    let aliases = session.aliases.iter().map(|alias| alias.name.as_str());
+    nearest(name, known.chain(aliases))
+}
+
+/// The name of `known` that `name` is most likely mistyped for: at most two letters away, and
+/// fewer than it has.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let len = name.chars().count();
+    let allowed = if len <= 3 { 1 } else { 2 };
+    known
+        .filter(|known| known.len().abs_diff(name.len()) <= allowed && known.len() > 1)
         .map(|known| (edit_distance(name, known), known))
-        .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
-        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= allowed && *distance < len)
+        .min_by_key(|(distance, known)| (*distance, known.len().abs_diff(name.len())))
         .map(|(_, known)| known)
 }
 
-/// How many letters must be put in, taken out or changed to make `a` into `b`.
+/// How many letters must be put in, taken out, changed or swapped with the next to make `a` into
+/// `b`.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let change = row[j] + usize::from(a[i] != b[j]);
+            let mut best = change.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                best = best.min(before[j - 1] + 1);
+            }
+            next.push(best);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -152,8 +180,12 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_recognised() {
-        assert_eq!(edit_distance("hlep", "help"), 2);
-        assert_eq!(similar("halp"), Some("help"));
-        assert_eq!(similar("xyzzy"), None);
+        assert_eq!(edit_distance("hlep", "help"), 1);
+        assert_eq!(edit_distance("schedle", "schedule"), 1);
+        let near = |name| nearest(name, TABLE.iter().map(|command| command.name));
+        assert_eq!(near("halp"), Some("help"));
+        assert_eq!(near("lgo"), Some("log"));
+        assert_eq!(near("xyzzy"), None);
+        assert_eq!(near(""), None);
     }
 }

@@ -7,22 +7,32 @@
 //! typed line apart (words, quotes, pipes, redirection), [`run`] puts all of it
 //! together, and [`prompt`] is the interactive editor around it.
 
+pub mod alias;
 pub mod arguments;
 pub mod columns;
 pub mod command;
 pub mod commands;
+pub mod completion;
 pub mod context;
 pub mod date;
+pub mod foreign;
+pub mod hints;
+pub mod history;
 pub mod known;
 pub mod line;
 pub mod number;
+pub mod messages;
 pub mod open;
 pub mod output;
+pub mod pager;
 pub mod progress_line;
 pub mod prompt;
 pub mod run;
+pub mod script;
 pub mod session;
 pub mod structure;
+pub mod sink;
+pub mod startup;
 pub mod summary;
 pub mod task_header;
 pub mod typed_value;

@@ -4,14 +4,14 @@
 //! quotes stay part of the word, as in crash, where they mark a regular expression. The
 //! `>` of `->` never redirects, so that `p init_task.parent->pid` needs neither.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a command's output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The terminal, or whatever standard output is.
     Standard,
-    /// `| command`: into a shell command.
+    /// `| command`: into a shell command, which may have pipes of its own.
     Pipe(String),
     /// `> file`.
     Write(PathBuf),
@@ -24,27 +24,47 @@ pub enum Destination {
 pub enum Line {
     /// Blank, or a comment.
     Empty,
-    /// `!command`: a shell command.
+    /// `!command` or `|command`: a shell command; an empty one is a shell to type into.
     Shell(String),
+    /// `< file`: the commands in a file.
+    Input {
+        /// The file.
+        file: PathBuf,
+        /// Where their output goes.
+        destination: Destination,
+    },
     /// A command of Mortis.
     Command {
         /// Its words; the first is its name.
         words: Vec<String>,
+        /// The same as typed, quotes and all.
+        text: String,
+        /// Whether `< file` among the words is just words: the line began with a `\`.
+        verbatim: bool,
         /// Where its output goes.
         destination: Destination,
     },
 }
 
-/// Why a line cannot be understood.
+/// Why a line cannot be understood. The words are crash's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// A quote that does not close.
     #[error("unterminated {0} in the line")]
     Unterminated(&'static str),
-    /// `>` or `|` with nothing behind it.
-    #[error("nothing after '{0}'")]
-    NoDestination(&'static str),
-    /// `| cmd` or `> file` with no command before it.
+    /// `>` with nothing behind it.
+    #[error("no file name after {0}")]
+    NoFile(&'static str),
+    /// `|` with nothing behind it.
+    #[error("no shell command after '{0}'")]
+    NoProgram(&'static str),
+    /// A pipe that ends in a `|`.
+    #[error("pipe to nowhere?")]
+    PipeToNowhere,
+    /// `< file` without the file.
+    #[error("no input file entered!")]
+    NoInput,
+    /// `> file` with no command before it.
     #[error("no command before '{0}'")]
     NoCommand(&'static str),
 }
@@ -58,28 +78,73 @@ pub fn parse(line: &str) -> Result<Line, LineError> {
     if line.is_empty() || line.starts_with('#') || line.starts_with("//") {
         return Ok(Line::Empty);
     }
-    if let Some(command) = line.strip_prefix('!') {
+    if let Some(command) = line.strip_prefix(['!', '|']) {
         return Ok(Line::Shell(command.trim().to_owned()));
     }
+    let (verbatim, line) = match line.strip_prefix('\\') {
+        Some(rest) => (true, rest),
+        None => (false, line),
+    };
     let (words, rest) = split_words(line)?;
+    let text = match rest {
+        None => line,
+        // What follows the operator is a suffix of the line.
+        Some((operator, target)) => &line[..line.len() - target.len() - operator.len()],
+    };
     let destination = match rest {
         None => Destination::Standard,
-        Some((operator, target)) => {
-            let target = target.trim();
-            if words.is_empty() {
-                return Err(LineError::NoCommand(operator));
-            }
-            if target.is_empty() {
-                return Err(LineError::NoDestination(operator));
-            }
-            match operator {
-                ">" => Destination::Write(unquote(target).into()),
-                ">>" => Destination::Append(unquote(target).into()),
-                _ => Destination::Pipe(target.to_owned()),
-            }
-        }
+        Some((operator, target)) => self::destination(operator, target, words.is_empty())?,
     };
-    Ok(Line::Command { words, destination })
+    let input = match &words[..] {
+        [first, file, ..] if first == "<" => Some(file.as_str()),
+        [first, ..] => first.strip_prefix('<').filter(|file| !file.starts_with('<')),
+        [] => None,
+    };
+    match input.filter(|_| !verbatim) {
+        Some("") => Err(LineError::NoInput),
+        Some(file) => Ok(Line::Input { file: home(file), destination }),
+        None => Ok(Line::Command { words, text: text.trim().to_owned(), verbatim, destination }),
+    }
+}
+
+fn destination(
+    operator: &'static str,
+    target: &str,
+    nothing_before: bool,
+) -> Result<Destination, LineError> {
+    let target = target.trim();
+    let to_file = operator.starts_with('>');
+    if nothing_before {
+        return Err(LineError::NoCommand(operator));
+    }
+    match (target.is_empty(), to_file) {
+        (true, true) => return Err(LineError::NoFile(operator)),
+        (true, false) => return Err(LineError::NoProgram(operator)),
+        (false, _) => {}
+    }
+    match operator {
+        ">" => Ok(Destination::Write(home(unquote(target)))),
+        ">>" => Ok(Destination::Append(home(unquote(target)))),
+        _ if target.ends_with('|') => Err(LineError::PipeToNowhere),
+        _ => Ok(Destination::Pipe(target.to_owned())),
+    }
+}
+
+/// `~/file` as a path.
+fn home(file: &str) -> PathBuf {
+    let below = file.strip_prefix("~/").and_then(|rest| {
+        let home = std::env::var_os("HOME")?;
+        Some(Path::new(&home).join(rest))
+    });
+    below.unwrap_or_else(|| file.into())
+}
+
+/// Splits words only, as for the lines of a file of arguments.
+///
+/// # Errors
+/// [`LineError::Unterminated`].
+pub fn words(text: &str) -> Result<Vec<String>, LineError> {
+    Ok(split_words(text)?.0)
 }
 
 fn unquote(target: &str) -> &str {
@@ -161,7 +226,7 @@ mod tests {
 
     fn command(line: &str) -> (Vec<String>, Destination) {
         match parse(line).expect("a valid line") {
-            Line::Command { words, destination } => (words, destination),
+            Line::Command { words, destination, .. } => (words, destination),
             other => panic!("{line} is {other:?}"),
         }
     }
@@ -188,13 +253,35 @@ mod tests {
         assert_eq!(command("ps \"a b\" \"\"").0, ["ps", "a b", ""]);
         assert_eq!(command("ps '^a b|c'").0, ["ps", "'^a b|c'"]);
         assert_eq!(parse("ps \"a"), Err(LineError::Unterminated("quote")));
-        assert_eq!(parse("ps >"), Err(LineError::NoDestination(">")));
-        assert_eq!(parse("| wc"), Err(LineError::NoCommand("|")));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_as_crash_does() {
+        assert_eq!(parse("ps >"), Err(LineError::NoFile(">")));
+        assert_eq!(parse("ps >> "), Err(LineError::NoFile(">>")));
+        assert_eq!(parse("ps |"), Err(LineError::NoProgram("|")));
+        assert_eq!(parse("ps | cat |"), Err(LineError::PipeToNowhere));
+        assert_eq!(parse("> file"), Err(LineError::NoCommand(">")));
+        assert_eq!(parse("<"), Err(LineError::NoInput));
+    }
+
+    #[test]
+    fn input_files_with_and_without_a_blank() {
+        let input = |file: &str, destination| Line::Input { file: file.into(), destination };
+        assert_eq!(parse("< a b"), Ok(input("a", Destination::Standard)));
+        assert_eq!(parse("<a > b"), Ok(input("a", Destination::Write("b".into()))));
+        assert_eq!(command("sym < names").0, ["sym", "<", "names"]);
+        assert!(matches!(
+            parse("\\sym < 'x' | cat"),
+            Ok(Line::Command { verbatim: true, text, .. }) if text == "sym < 'x'"
+        ));
     }
 
     #[test]
     fn comments_and_the_shell() {
         assert_eq!(parse("  # note"), Ok(Line::Empty));
         assert_eq!(parse("!ls -l"), Ok(Line::Shell("ls -l".into())));
+        assert_eq!(parse("| wc"), Ok(Line::Shell("wc".into())));
+        assert_eq!(parse("!"), Ok(Line::Shell(String::new())));
     }
 }

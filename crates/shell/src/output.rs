@@ -8,11 +8,13 @@
 //! {"mortis":1,"command":"ps","arguments":["-k"],"items":[…],"warnings":["…"],"error":null}
 //! ```
 
+use crate::messages;
 use crate::progress_line::ProgressLine;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// The version of the JSON schema, in every object's `mortis` member. Members are added without
 /// a new version; one that changes its meaning or goes away makes a new one.
@@ -117,10 +119,16 @@ pub struct Output<'a> {
     buffer: String,
     items: usize,
     warnings: Vec<String>,
+    /// The sink is the terminal itself: what is said goes among the answers.
+    messages_inline: bool,
+    flushed: Instant,
 }
 
-/// Text is handed on when this much has gathered.
+/// Text is handed on when this much has gathered…
 const FLUSH_AT: usize = 32 << 10;
+
+/// …or when it has waited this long.
+const FLUSH_AFTER: Duration = Duration::from_millis(250);
 
 impl<'a> Output<'a> {
     /// Starts the answer to `command arguments`.
@@ -143,6 +151,8 @@ impl<'a> Output<'a> {
             buffer: String::new(),
             items: 0,
             warnings: Vec::new(),
+            messages_inline: false,
+            flushed: Instant::now(),
         };
         if face == Face::Json {
             let command = serde_json::to_string(command).unwrap_or_default();
@@ -154,6 +164,11 @@ impl<'a> Output<'a> {
             )?;
         }
         Ok(output)
+    }
+
+    /// Writes warnings and errors among the answers: the sink is a terminal, or a pager on it.
+    pub fn put_messages_inline(&mut self) {
+        self.messages_inline = true;
     }
 
     /// The face that was asked for. A command computes the same either way; this is for skipping
@@ -180,7 +195,7 @@ impl<'a> Output<'a> {
             }
         }
         self.items += 1;
-        if self.buffer.len() >= FLUSH_AT {
+        if self.buffer.len() >= FLUSH_AT || self.flushed.elapsed() >= FLUSH_AFTER {
             self.flush_buffer()?;
         }
         Ok(())
@@ -203,8 +218,7 @@ impl<'a> Output<'a> {
     pub fn warn(&mut self, warning: impl std::fmt::Display) {
         let warning = warning.to_string();
         if self.face == Face::Text {
-            let _ = self.flush_buffer();
-            eprintln!("WARNING: {warning}");
+            self.say(&messages::warning_line(&warning));
         }
         self.warnings.push(warning);
     }
@@ -229,9 +243,30 @@ impl<'a> Output<'a> {
     }
 
     fn flush_buffer(&mut self) -> Result<(), Stop> {
+        self.flushed = Instant::now();
         self.sink.write_all(self.buffer.as_bytes())?;
         self.buffer.clear();
         Ok(self.sink.flush()?)
+    }
+
+    /// Hands on what has gathered.
+    ///
+    /// # Errors
+    /// [`Stop`] when the sink does not take it.
+    pub fn flush(&mut self) -> Result<(), Stop> {
+        self.flush_buffer()
+    }
+
+    /// Writes lines that are no answer behind what was emitted before.
+    pub fn say(&mut self, lines: &str) {
+        if self.messages_inline {
+            self.buffer.push_str(lines);
+            // Whoever reads no more needs no message either.
+            let _ = self.flush_buffer();
+        } else {
+            let _ = self.flush_buffer();
+            messages::tell(lines);
+        }
     }
 
     /// Ends the answer. `error` is why the command failed, if it did.

@@ -1,5 +1,6 @@
 //! What lasts from one command to the next: the kernel, the task in focus, the settings.
 
+use crate::alias::Aliases;
 use crate::command::CommandError;
 use crate::commands::ps::facts::Facts;
 use crate::output::{Face, Interrupt, Style};
@@ -7,6 +8,7 @@ use mortis_kernel::Kernel;
 use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -28,6 +30,30 @@ pub enum DisassemblyFlavor {
     Intel,
 }
 
+/// What long output on a terminal is paged with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagerChoice {
+    /// What `$CRASHPAGER` or `$PAGER` says, else `less`.
+    #[default]
+    Default,
+    /// `less`.
+    Less,
+    /// `more`.
+    More,
+    /// What `$CRASHPAGER` says.
+    CrashPager,
+}
+
+/// The keys of the line editor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Editing {
+    /// Those of emacs.
+    #[default]
+    Emacs,
+    /// Those of vi.
+    Vi,
+}
+
 /// What the user has set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,8 +67,42 @@ pub struct Settings {
     pub style: Style,
     /// Page long output on a terminal.
     pub scroll: bool,
+    /// What to page it with.
+    pub pager: PagerChoice,
     /// Array elements shown before `...`.
     pub print_max: usize,
+    /// The keys of the line editor.
+    pub editing: Editing,
+    /// No word but answers: no summary, no echo of the lines of input files.
+    pub silent: bool,
+    /// Where modules with debug information are, besides the usual places (`--mod`).
+    pub modules: Option<PathBuf>,
+    /// Where the kernel's source is (`--src`).
+    pub source: Option<PathBuf>,
+    /// Lines are gdb's; one that starts with `crash` is ours.
+    pub gdb: bool,
+    /// What crash's variables that mean nothing here were set to.
+    pub without_effect: BTreeMap<&'static str, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            radix: Radix::Decimal,
+            disassembly: DisassemblyFlavor::Att,
+            face: Face::Text,
+            style: Style::default(),
+            scroll: false,
+            pager: PagerChoice::default(),
+            print_max: 256,
+            editing: Editing::default(),
+            silent: false,
+            modules: None,
+            source: None,
+            gdb: false,
+            without_effect: BTreeMap::new(),
+        }
+    }
 }
 
 /// A session over one dump.
@@ -55,6 +115,16 @@ pub struct Session {
     pub settings: Settings,
     /// The flag that Ctrl-C sets.
     pub interrupt: Interrupt,
+    /// Other names for commands.
+    pub aliases: Aliases,
+    /// The lines that were typed, for `h` and `r`.
+    pub typed: Vec<String>,
+    /// Whether somebody sits at a terminal and types: then long output is paged.
+    pub at_terminal: bool,
+    /// Where the lines come from that are run: a start-up file, by the name it has in lists.
+    pub reading: Option<String>,
+    /// How many files of commands are being read within each other.
+    pub depth: usize,
     /// The values that `p` has shown: the first is `$1`.
     pub printed_values: Vec<Value>,
     context: Option<Task>,
@@ -81,6 +151,11 @@ impl Session {
             files,
             settings,
             interrupt: Interrupt::default(),
+            aliases: Aliases::default(),
+            typed: Vec::new(),
+            at_terminal: false,
+            reading: None,
+            depth: 0,
             printed_values: Vec::new(),
             context: None,
             marked_running: Vec::new(),

@@ -58,6 +58,11 @@ const PAGE_SIZE: u64 = 4096;
 /// Of the averages, 11 bits are behind the point (`FSHIFT`, include/linux/sched/loadavg.h).
 const LOAD_ONE: u64 = 1 << 11;
 
+/// When the kernel died, as the summary shows it.
+pub fn date(session: &Session) -> String {
+    SystemSummary::read(session).date.map(date::utc).to_string()
+}
+
 impl SystemSummary {
     /// Reads it all.
     pub fn read(session: &Session) -> Self {

@@ -21,7 +21,7 @@ const GIVEN_ON: &str = "given on to the command";
 /// `foreach`.
 pub const COMMAND: Command = Command {
     name: "foreach",
-    aliases: &["for"],
+    aliases: &[],
     summary: "another command for each of many tasks",
     synopsis: "[[pid | task | name | 'expression' | state]... | user | kernel | gleader | active]\n     \
                command [options] [arguments]",

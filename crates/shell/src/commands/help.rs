@@ -1,32 +1,67 @@
 //! `help`: what the commands are, and how each is used.
+//!
+//! Examples come with what they answer on the sample in the repository: `cargo xtask docs` runs
+//! them and keeps the answers in `help/examples.txt`.
 
+use crate::alias;
 use crate::arguments::Arguments;
-use crate::command::{Command, CommandError};
-use crate::commands;
-use crate::output::{Output, Render, Style};
+use crate::command::{Command, CommandError, Opt, flag};
+use crate::commands::{self, TABLE, nearest};
+use crate::foreign;
+use crate::output::{Output, Render, Style, Text};
 use crate::session::Session;
 use serde::Serialize;
 
 /// `help`.
 pub const COMMAND: Command = Command {
     name: "help",
-    aliases: &["man", "?"],
+    aliases: &[],
     summary: "the commands, and how each is used",
-    synopsis: "[command]...",
-    options: &[],
-    help: "Without a command, lists all of them. With one, shows its options and examples.",
+    synopsis: "[command | all | input | output | commands]",
+    options: &[
+        flag('z', "what else help shows"),
+        flag('r', "the registers that came with the dump"),
+        flag('a', "the aliases"),
+    ],
+    help: "Without a word, lists all commands. With one, shows how it is used, and examples with\n\
+           their answers. 'help input' tells what a line may be, 'help output' where answers go,\n\
+           'help commands' what each command shows, 'help all' everything.\n\n\
+           Examples:\n  help alias",
     run,
 };
+
+/// What `help` tells of besides commands.
+pub const TOPICS: &[&str] = &["all", "commands", "input", "output"];
+
+const INPUT: &str = include_str!("help/input.txt");
+const OUTPUT: &str = include_str!("help/output.txt");
+const EXAMPLES: &str = include_str!("help/examples.txt");
+
+/// crash's commands, in the order of its list. Others are ours.
+const OF_CRASH: &[&str] = &[
+    "*", "alias", "ascii", "bpf", "bt", "btop", "dev", "dis", "eval", "exit", "extend", "files",
+    "foreach", "fuser", "gdb", "help", "ipcs", "irq", "kmem", "list", "log", "mach", "mod",
+    "mount", "net", "p", "ps", "pte", "ptob", "ptov", "rd", "repeat", "runq", "rustfilt",
+    "sbitmapq", "search", "set", "sig", "struct", "swap", "sym", "sys", "task", "timer", "tree",
+    "union", "vm", "vtop", "waitq", "whatis", "wr", "q",
+];
+
+/// Names in a row of the list, and how wide each is.
+const COLUMNS: usize = 5;
+const WIDTH: usize = 15;
 
 /// A command's help.
 #[derive(Serialize)]
 struct CommandHelp {
     name: &'static str,
-    aliases: &'static [&'static str],
+    /// The aliases that stand for it alone.
+    aliases: Vec<&'static str>,
     summary: &'static str,
     synopsis: &'static str,
     options: Vec<OptionHelp>,
     help: &'static str,
+    /// Lines worth trying.
+    examples: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +71,7 @@ struct OptionHelp {
     help: &'static str,
 }
 
-/// One line of the list.
+/// One line of `help commands`.
 #[derive(Serialize)]
 struct CommandSummary {
     name: &'static str,
@@ -50,11 +85,62 @@ impl Render for CommandSummary {
     }
 }
 
+/// The list of commands.
+#[derive(Serialize)]
+struct List {
+    of_crash: Vec<&'static str>,
+    ours: Vec<&'static str>,
+    version: &'static str,
+}
+
+impl List {
+    fn new() -> Self {
+        let of_crash = OF_CRASH.iter().copied().filter(|name| commands::find(name).is_some());
+        let names = TABLE.iter().map(|command| command.name);
+        Self {
+            of_crash: of_crash.collect(),
+            ours: names.filter(|name| !OF_CRASH.contains(name)).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+impl Render for List {
+    fn render(&self, out: &mut String, style: Style) {
+        out.push('\n');
+        columns(&self.of_crash, out, style);
+        if !self.ours.is_empty() {
+            out.push_str(&format!("\n{}\n", style.heading("Not in crash:")));
+            columns(&self.ours, out, style);
+        }
+        out.push_str(&format!(
+            "\nmortis version: {}\n\
+             For help on any command above, enter \"help <command>\".\n\
+             For help on input options, enter \"help input\".\n\
+             For help on output options, enter \"help output\".\n\n",
+            self.version
+        ));
+    }
+}
+
+/// Names in columns, down the first, then down the next.
+fn columns(names: &[&str], out: &mut String, style: Style) {
+    let rows = names.len().div_ceil(COLUMNS);
+    for row in 0..rows {
+        for name in names.iter().skip(row).step_by(rows.max(1)) {
+            out.push_str(&style.name(&format!("{name:<WIDTH$}")));
+        }
+        out.push('\n');
+    }
+}
+
 impl CommandHelp {
     fn of(command: &Command) -> Self {
+        let aliases = alias::BUILT_IN.iter().filter(|(_, line)| *line == command.name);
+        let (help, examples) = split_examples(command.help);
         Self {
             name: command.name,
-            aliases: command.aliases,
+            aliases: aliases.map(|(name, _)| *name).collect(),
             summary: command.summary,
             synopsis: command.synopsis,
             options: command
@@ -66,49 +152,204 @@ impl CommandHelp {
                     help: option.help,
                 })
                 .collect(),
-            help: command.help,
+            help,
+            examples,
         }
+    }
+}
+
+/// A command's help text, and the example lines at its end.
+fn split_examples(help: &'static str) -> (&'static str, Vec<&'static str>) {
+    let Some((text, examples)) = help.split_once("Examples:\n") else { return (help, Vec::new()) };
+    (text.trim_end(), examples.lines().map(str::trim).filter(|line| !line.is_empty()).collect())
+}
+
+/// What the examples of a command answer on the sample.
+fn answers(name: &str) -> Option<&'static str> {
+    let (_, section) = EXAMPLES.split_once(&format!("\n=== {name}\n"))?;
+    Some(section.split("\n=== ").next().unwrap_or(section).trim_end_matches('\n'))
+}
+
+/// An option as the help spells it: `-c cpu`, `-S[=cpus]`.
+fn spelled(option: &OptionHelp) -> String {
+    match option.value {
+        Some(value) if value.starts_with('=') => format!("-{}[{value}]", option.letter),
+        Some(value) => format!("-{} {value}", option.letter),
+        None => format!("-{}", option.letter),
     }
 }
 
 impl Render for CommandHelp {
     fn render(&self, out: &mut String, style: Style) {
-        out.push_str(&format!("{} - {}\n\n", style.name(self.name), self.summary));
-        out.push_str(&format!("{} {} {}\n", style.heading("usage:"), self.name, self.synopsis));
+        let heading = |text: &str| style.heading(text);
+        out.push_str(&format!("\n{}\n  {} - {}\n", heading("NAME"), self.name, self.summary));
         if !self.aliases.is_empty() {
-            out.push_str(&format!("{} {}\n", style.heading("also:"), self.aliases.join(", ")));
+            out.push_str(&format!("  also called {}\n", self.aliases.join(", ")));
         }
+        out.push_str(&format!("\n{}\n  {} {}\n", heading("SYNOPSIS"), self.name, self.synopsis));
         if !self.options.is_empty() {
-            out.push('\n');
+            out.push_str(&format!("\n{}\n", heading("OPTIONS")));
         }
+        let width = self.options.iter().map(|option| spelled(option).len()).max().unwrap_or(0);
         for option in &self.options {
-            let spelled = match option.value {
-                Some(value) if value.starts_with('=') => format!("-{}[{value}]", option.letter),
-                Some(value) => format!("-{} {value}", option.letter),
-                None => format!("-{}", option.letter),
-            };
-            out.push_str(&format!("  {spelled:<12} {}\n", option.help));
+            let spelled = style.name(&format!("{:<width$}", spelled(option)));
+            out.push_str(&format!("  {spelled}  {}\n", option.help));
         }
         if !self.help.is_empty() {
-            out.push_str(&format!("\n{}\n", self.help.trim_end()));
+            out.push_str(&format!("\n{}\n", heading("DESCRIPTION")));
+            indented(self.help, out);
+        }
+        if !self.examples.is_empty() {
+            out.push_str(&format!("\n{}\n", heading("EXAMPLES")));
+            match answers(self.name) {
+                Some(answers) => examples(answers, out, style),
+                None => indented(&self.examples.join("\n"), out),
+            }
+        }
+        out.push('\n');
+    }
+}
+
+fn indented(text: &str, out: &mut String) {
+    for line in text.trim_end().lines() {
+        out.push_str(format!("  {line}").trim_end());
+        out.push('\n');
+    }
+}
+
+fn examples(answers: &str, out: &mut String, style: Style) {
+    for line in answers.lines() {
+        match line.strip_prefix("mortis> ") {
+            Some(typed) => out.push_str(&format!("  mortis> {}\n", style.heading(typed))),
+            None => {
+                out.push_str(format!("  {line}").trim_end());
+                out.push('\n');
+            }
         }
     }
 }
 
-fn run(_: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
-    if arguments.words.is_empty() {
-        for command in commands::TABLE {
-            out.emit(&CommandSummary { name: command.name, summary: command.summary })?;
-        }
-        return Ok(out.layout("\nhelp COMMAND shows how one is used.\n")?);
+fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    if arguments.has('z') {
+        let options =
+            COMMAND.options.iter().map(|Opt { letter, help, .. }| format!(" -{letter} - {help}\n"));
+        return Ok(
+            out.emit(&Text { text: format!("help options:\n{}", options.collect::<String>()) })?
+        );
     }
-    for (index, name) in arguments.words.iter().enumerate() {
-        let command = commands::find(name)
-            .ok_or_else(|| CommandError::Message(format!("no command called {name}")))?;
-        if index > 0 {
-            out.layout("\n")?;
-        }
-        out.emit(&CommandHelp::of(command))?;
+    if arguments.has('r') {
+        return registers(session, out);
+    }
+    if arguments.has('a') {
+        return crate::run::run_within(session, &["alias".to_owned()], out);
+    }
+    if arguments.words.is_empty() {
+        return Ok(out.emit(&List::new())?);
+    }
+    for word in &arguments.words {
+        one(session, word, out)?;
     }
     Ok(())
+}
+
+fn one(session: &Session, word: &str, out: &mut Output) -> Result<(), CommandError> {
+    // By an alias, what it calls.
+    let called = session.aliases.get(word).map(|alias| alias.line.as_str());
+    let called = called.and_then(|line| line.split_whitespace().next()).unwrap_or(word);
+    match called {
+        "input" => out.emit(&Text { text: INPUT.to_owned() })?,
+        "output" => out.emit(&Text { text: OUTPUT.to_owned() })?,
+        "commands" => {
+            for command in TABLE {
+                out.emit(&CommandSummary { name: command.name, summary: command.summary })?;
+            }
+        }
+        "all" => {
+            out.layout(INPUT)?;
+            out.layout("\n")?;
+            out.layout(OUTPUT)?;
+            for command in TABLE {
+                out.emit(&CommandHelp::of(command))?;
+            }
+        }
+        name => match (commands::find(name), foreign::why_not(name)) {
+            (Some(command), _) => out.emit(&CommandHelp::of(command))?,
+            (None, Some(why)) => {
+                return Err(CommandError::Message(format!("{name}: {why}")));
+            }
+            (None, None) => {
+                let near = nearest(name, TABLE.iter().map(|command| command.name));
+                let near = near.map(|near| format!(" Did you mean \"{near}\"?"));
+                return Err(CommandError::Message(format!(
+                    "No help data for \"{name}\" is available.{}",
+                    near.unwrap_or_default()
+                )));
+            }
+        },
+    }
+    Ok(())
+}
+
+/// The help of a command or topic as text, where there is no session.
+pub fn topic(name: &str) -> Option<String> {
+    let alias = alias::BUILT_IN.iter().find(|(alias, _)| *alias == name);
+    let name = alias.map_or(name, |(_, line)| line.split(' ').next().unwrap_or(line));
+    let of = |command: &Command| {
+        let mut text = String::new();
+        CommandHelp::of(command).render(&mut text, Style::default());
+        text
+    };
+    match name {
+        "input" => Some(INPUT.to_owned()),
+        "output" => Some(OUTPUT.to_owned()),
+        "commands" => {
+            let mut text = String::new();
+            for command in TABLE {
+                let summary = CommandSummary { name: command.name, summary: command.summary };
+                summary.render(&mut text, Style::default());
+            }
+            Some(text)
+        }
+        "all" => {
+            let commands: String = TABLE.iter().map(|command| of(command)).collect();
+            Some(format!("{INPUT}\n{OUTPUT}{commands}"))
+        }
+        name => commands::find(name).map(of),
+    }
+}
+
+fn registers(session: &mut Session, out: &mut Output) -> Result<(), CommandError> {
+    let _ = session;
+    let _ = out;
+    Err(CommandError::message("see bt -c: each CPU's registers head its trace"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_goes_down_the_columns() {
+        let mut text = String::new();
+        columns(&["a", "b", "c", "d", "e", "f", "g"], &mut text, Style::default());
+        assert_eq!(
+            text,
+            format!(
+                "{:<15}{:<15}{:<15}{:<15}\n{:<15}{:<15}{:<15}\n",
+                "a", "c", "e", "g", "b", "d", "f"
+            )
+        );
+        columns(&[], &mut text, Style::default());
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        for command in TABLE {
+            assert!(!command.summary.is_empty(), "{}", command.name);
+            assert!(!command.options.is_empty() || !command.help.is_empty(), "{}", command.name);
+            for option in command.options {
+                assert!(!option.help.is_empty(), "{} -{}", command.name, option.letter);
+            }
+        }
+    }
 }

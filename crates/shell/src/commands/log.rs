@@ -13,7 +13,7 @@ use serde::Serialize;
 /// `log`.
 pub const COMMAND: Command = Command {
     name: "log",
-    aliases: &["dmesg"],
+    aliases: &[],
     summary: "what the kernel said",
     synopsis: "[-T|-t] [-d] [-m] [-c] [-R] | -a | -s",
     options: &[

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// `mod`.
 pub const COMMAND: Command = Command {
     name: "mod",
-    aliases: &["lsmod"],
+    aliases: &[],
     summary: "the loaded modules",
     synopsis: "[-t]",
     options: &[

@@ -57,25 +57,6 @@ pub const COMMAND: Command = Command {
     run,
 };
 
-/// `last`: `ps -l`.
-pub const LAST: Command = Command {
-    name: "last",
-    aliases: &[],
-    summary: "the tasks, the last to run first (ps -l)",
-    synopsis: "[-k|-u] [-C cpu] [pid | task | command | 'expression']...",
-    options: &[
-        flag('k', "kernel threads only"),
-        flag('u', "user tasks only"),
-        flag('I', "all but the idle tasks"),
-        value('C', "cpus", "by CPU"),
-    ],
-    help: "See ps.",
-    run: |session, arguments, out| {
-        let request = Request { mode: Mode::LastRun, ..Request::parse(session, arguments)? };
-        request.run(session, &arguments.words, out)
-    },
-};
-
 /// What of each task is wanted. These exclude one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {

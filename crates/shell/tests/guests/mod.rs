@@ -6,7 +6,7 @@ use mortis_shell::KernelOptions;
 use mortis_shell::open::open;
 use mortis_shell::output::{Face, Style};
 use mortis_shell::run::capture;
-use mortis_shell::session::{DisassemblyFlavor, Radix, Session, Settings};
+use mortis_shell::session::{Session, Settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,15 +74,7 @@ pub fn session(files: &[PathBuf]) -> Session {
 }
 
 pub fn session_with(files: &[PathBuf], options: KernelOptions) -> Session {
-    let settings = Settings {
-        radix: Radix::Decimal,
-        disassembly: DisassemblyFlavor::Att,
-        face: Face::Text,
-        style: Style::default(),
-        scroll: false,
-        print_max: 200,
-    };
-    open(files, options, settings).unwrap_or_else(|error| panic!("{files:?}: {error}"))
+    open(files, options, Settings::default()).unwrap_or_else(|error| panic!("{files:?}: {error}"))
 }
 
 /// A command's text.

@@ -6,7 +6,7 @@ use mortis_kernel::{Kernel, Options};
 use mortis_shell::commands::TABLE;
 use mortis_shell::output::{Face, Style};
 use mortis_shell::run::capture;
-use mortis_shell::session::{DisassemblyFlavor, OpenedFiles, Radix, Session, Settings};
+use mortis_shell::session::{OpenedFiles, Session, Settings};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,14 +90,7 @@ pub fn thoroughness() -> usize {
 pub fn session(dump: Dump) -> Result<Session, String> {
     let kernel = Kernel::open(Arc::new(dump), None, Options::default())
         .map_err(|error| error.to_string())?;
-    let settings = Settings {
-        radix: Radix::Decimal,
-        disassembly: DisassemblyFlavor::Att,
-        face: Face::Json,
-        style: Style::default(),
-        scroll: false,
-        print_max: 256,
-    };
+    let settings = Settings { face: Face::Json, print_max: 256, ..Settings::default() };
     Ok(Session::new(Arc::new(kernel), OpenedFiles::default(), settings))
 }
 
