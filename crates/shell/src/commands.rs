@@ -9,6 +9,7 @@ pub mod bt;
 pub mod dis;
 pub mod exit;
 pub mod extend;
+pub mod files;
 pub mod foreach;
 pub mod gdb;
 pub mod help;
@@ -16,6 +17,7 @@ pub mod irq;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
+pub mod mount;
 pub mod net;
 pub mod p;
 pub mod ps;
@@ -23,11 +25,14 @@ pub mod rd;
 pub mod repeat;
 pub mod runq;
 pub mod set;
+pub mod sig;
 pub mod struct_;
 pub mod swap;
 pub mod sym;
 pub mod sys;
 pub mod timer;
+pub mod task;
+pub mod vm;
 pub mod vtop;
 pub mod whatis;
 pub mod wr;
@@ -39,6 +44,7 @@ pub const TABLE: &[&Command] = &[
     &dis::COMMAND,
     &exit::EXIT,
     &extend::COMMAND,
+    &files::COMMAND,
     &foreach::COMMAND,
     &gdb::COMMAND,
     &help::COMMAND,
@@ -46,6 +52,7 @@ pub const TABLE: &[&Command] = &[
     &kmem::COMMAND,
     &log::COMMAND,
     &mod_::COMMAND,
+    &mount::COMMAND,
     &net::COMMAND,
     &p::COMMAND,
     &ps::COMMAND,
@@ -54,6 +61,7 @@ pub const TABLE: &[&Command] = &[
     &runq::COMMAND,
     &repeat::COMMAND,
     &set::COMMAND,
+    &sig::COMMAND,
     &struct_::POINTER,
     &struct_::STRUCT,
     &struct_::UNION,
@@ -61,6 +69,8 @@ pub const TABLE: &[&Command] = &[
     &sym::COMMAND,
     &sys::COMMAND,
     &timer::COMMAND,
+    &task::COMMAND,
+    &vm::COMMAND,
     &vtop::COMMAND,
     &whatis::COMMAND,
     &wr::COMMAND,
