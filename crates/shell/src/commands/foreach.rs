@@ -1,7 +1,7 @@
 //! `foreach`: another command for each of many tasks.
 
-use super::ps::selection::{self, Selector, is_number, quoted};
 use super::ps::Request;
+use super::ps::selection::{self, Selector, is_number, quoted};
 use super::{bt, files, net, sig, task, vm};
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};

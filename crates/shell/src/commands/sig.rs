@@ -116,7 +116,9 @@ impl Pending {
         let queue = pending.queue.iter();
         Self {
             signals: pending.set.clone().map(Hex).into(),
-            queue: queue.map(|(signal, info)| Queued { signal: *signal, siginfo: Hex(info.0) }).collect(),
+            queue: queue
+                .map(|(signal, info)| Queued { signal: *signal, siginfo: Hex(info.0) })
+                .collect(),
             damage: pending.damage.as_ref().map(ToString::to_string),
         }
     }

@@ -133,9 +133,9 @@ impl Request {
             return Err(CommandError::message("-d and -x are mutually exclusive"));
         }
         let given = arguments.values('R').map(str::to_owned);
-        let members = given.chain(more).flat_map(|list| {
-            list.split([',', ' ']).map(str::to_owned).collect::<Vec<_>>()
-        });
+        let members = given
+            .chain(more)
+            .flat_map(|list| list.split([',', ' ']).map(str::to_owned).collect::<Vec<_>>());
         Ok(Self {
             members: members.filter(|member| !member.is_empty()).collect(),
             style: ValueStyle::new(session, hexadecimal, arguments.has('d')),
@@ -182,13 +182,15 @@ fn read_members(kernel: &Kernel, request: &Request, task: Task) -> Members {
 }
 
 fn read_whole(kernel: &Kernel, request: &Request, task: Task) -> Whole {
-    let structure = |tag, address: VirtAddr| {
-        Structure::read(kernel, tag, address, request.style).ok()
-    };
+    let structure =
+        |tag, address: VirtAddr| Structure::read(kernel, tag, address, request.style).ok();
     Whole {
         task: TaskHeader::read(kernel, task),
         task_struct: structure("task_struct", task.address),
-        thread_info: task.thread_info(kernel).ok().and_then(|address| structure("thread_info", address)),
+        thread_info: task
+            .thread_info(kernel)
+            .ok()
+            .and_then(|address| structure("thread_info", address)),
     }
 }
 
@@ -196,8 +198,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     let kernel = session.kernel.clone();
     let evaluator = Evaluator::new(&kernel);
     let task_struct = StructType::find(&evaluator, "task_struct", Some(CompoundKind::Struct))?;
-    let is_member =
-        |word: &str| find_member(evaluator.types(), task_struct.id, word).is_ok();
+    let is_member = |word: &str| find_member(evaluator.types(), task_struct.id, word).is_ok();
     let (mut named, mut members, mut invalid) = (Vec::new(), Vec::new(), None);
     for word in &arguments.words {
         if is_number(word) {

@@ -80,8 +80,7 @@ fn usage() -> CommandError {
 
 /// A number in hexadecimal digits, as crash takes addresses.
 fn hexadecimal(word: &str) -> Result<u64, CommandError> {
-    number::address(word)
-        .ok_or_else(|| CommandError::Message(format!("invalid input: \"{word}\"")))
+    number::address(word).ok_or_else(|| CommandError::Message(format!("invalid input: \"{word}\"")))
 }
 
 impl Request {

@@ -130,8 +130,15 @@ mod tests {
     fn real_time_signals_count_from_both_ends() {
         let names: Vec<String> = [1, 6, 31, 32, 33, 48, 49, 63, 64].map(name).into();
         let wanted = [
-            "SIGHUP", "SIGABRT", "SIGSYS", "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+16", "SIGRTMAX-15",
-            "SIGRTMAX-1", "SIGRTMAX",
+            "SIGHUP",
+            "SIGABRT",
+            "SIGSYS",
+            "SIGRTMIN",
+            "SIGRTMIN+1",
+            "SIGRTMIN+16",
+            "SIGRTMAX-15",
+            "SIGRTMAX-1",
+            "SIGRTMAX",
         ];
         assert_eq!(names, wanted);
     }

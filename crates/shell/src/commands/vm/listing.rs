@@ -83,9 +83,8 @@ pub(super) fn show(
         Mode::AreaStructures => reader.each(tasks, out, |reader, task| {
             Some(AreaStructures::read(reader.kernel, reader.memory(task), reader.request.style))
         }),
-        Mode::Reference(reference) => reader.each(tasks, out, |reader, task| {
-            reference.search(reader.kernel, reader.memory(task))
-        }),
+        Mode::Reference(reference) => reader
+            .each(tasks, out, |reader, task| reference.search(reader.kernel, reader.memory(task))),
         Mode::Pages | Mode::OneArea(_) => reader.pages(tasks, out),
     }
 }
@@ -190,7 +189,11 @@ impl Reader<'_> {
     }
 
     /// What is to be shown of a task's pages, in parts.
-    fn blocks(&self, memory: TaskMemory, separate: bool) -> Box<dyn Iterator<Item = Block> + Send + '_> {
+    fn blocks(
+        &self,
+        memory: TaskMemory,
+        separate: bool,
+    ) -> Box<dyn Iterator<Item = Block> + Send + '_> {
         let wanted = match self.request.mode {
             Mode::OneArea(wanted) => Some(wanted),
             _ => None,
@@ -204,7 +207,8 @@ impl Reader<'_> {
         };
         let found = (0..areas).any(|index| chosen(&process, index).is_some());
         let head = Block::Head { memory, separate, one: wanted.is_some(), found };
-        let rest = (0..areas).filter(move |&index| chosen(&process, index).is_some()).collect::<Vec<_>>();
+        let rest =
+            (0..areas).filter(move |&index| chosen(&process, index).is_some()).collect::<Vec<_>>();
         let process = match &head {
             Block::Head { memory, .. } => memory.process.clone(),
             Block::Pages(_) => None,

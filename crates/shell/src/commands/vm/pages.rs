@@ -208,9 +208,7 @@ impl Page<'_> {
                 Some(PageRow::Swap { address, swap, page: entry.offset, entry: Hex(value) })
             }
             PagePlace::Nowhere => None,
-            PagePlace::Unknown(why) => {
-                Some(PageRow::Unknown { address, unavailable: why.code() })
-            }
+            PagePlace::Unknown(why) => Some(PageRow::Unknown { address, unavailable: why.code() }),
         }
     }
 

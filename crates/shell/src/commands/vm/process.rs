@@ -46,10 +46,7 @@ pub(super) struct AreaRow {
     pub page_offset: Known<u64>,
 }
 
-fn path<S: Serializer>(
-    file: &Option<Known<Arc<str>>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn path<S: Serializer>(file: &Option<Known<Arc<str>>>, serializer: S) -> Result<S::Ok, S::Error> {
     file.clone().map(|file| file.map(|path| path.to_string())).serialize(serializer)
 }
 
@@ -127,7 +124,12 @@ pub(super) fn render_totals(process: Option<&Process>, out: &mut String) {
 }
 
 impl Process {
-    fn read(kernel: &Kernel, accounts: &KernelResult<MemoryAccounts<'_>>, mm: VirtAddr, tgid: u32) -> Self {
+    fn read(
+        kernel: &Kernel,
+        accounts: &KernelResult<MemoryAccounts<'_>>,
+        mm: VirtAddr,
+        tgid: u32,
+    ) -> Self {
         let accounts = accounts.as_ref().map_err(Clone::clone);
         let used = accounts.and_then(|accounts| accounts.of(mm, tgid));
         let pgd = kernel.layout::<MmStruct>().and_then(|layout| layout.pgd.u64(kernel, mm));
@@ -219,10 +221,7 @@ pub(super) struct TaskMemory {
     pub unknown: Option<&'static str>,
 }
 
-fn shared<S: Serializer>(
-    process: &Option<Arc<Process>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn shared<S: Serializer>(process: &Option<Arc<Process>>, serializer: S) -> Result<S::Ok, S::Error> {
     process.as_deref().serialize(serializer)
 }
 
