@@ -20,6 +20,7 @@ pub mod mod_;
 pub mod mount;
 pub mod net;
 pub mod p;
+pub mod pagecache;
 pub mod ps;
 pub mod rd;
 pub mod repeat;
@@ -55,6 +56,7 @@ pub const TABLE: &[&Command] = &[
     &mount::COMMAND,
     &net::COMMAND,
     &p::COMMAND,
+    &pagecache::COMMAND,
     &ps::COMMAND,
     &exit::QUIT,
     &rd::COMMAND,

@@ -231,6 +231,14 @@ impl Kernel {
         Ok(Paths::new(self)?.path(place)?.to_string())
     }
 
+    /// The path of the `struct dentry` at `dentry` from the root of its file system.
+    ///
+    /// # Errors
+    /// When something on the way is not in the dump.
+    pub fn path_within(&self, dentry: VirtAddr) -> Result<String> {
+        Ancestors::read(self, dentry)?.path()
+    }
+
     /// The path of the `struct dentry` at `dentry` by the mounts that init sees, the last of those
     /// that have it; in its file system alone where none has.
     ///

@@ -2,6 +2,7 @@
 
 mod dentry;
 mod listing;
+mod pages;
 mod reference;
 
 use crate::arguments::Arguments;
@@ -34,7 +35,7 @@ descriptor, the addresses of its struct file, struct dentry and struct inode, th
 DIR, CHR, BLK, FIFO, SOCK, LNK, or UNKN for eventfd and its like), and the path. Files in no directory
 have their bare name, pipes none. As JSON, link is what /proc/PID/fd said.
 
-What a cached file holds: see pagecache.
+What files hold: see pagecache.
 
 Examples:
   files
@@ -49,8 +50,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     if let Some(address) = arguments.value('d') {
         return dentry::run(&session.kernel, hexadecimal(address)?, out);
     }
-    if arguments.has('p') || arguments.has('n') {
-        return Err(CommandError::message("-p and -n are not in this version"));
+    if let Some(address) = arguments.value('p') {
+        return pages::run(&session.kernel, hexadecimal(address)?, pages::Shown::Pages, out);
+    }
+    if let Some(address) = arguments.value('n') {
+        return pages::run(&session.kernel, hexadecimal(address)?, pages::Shown::Nodes, out);
     }
     let lister = Lister::new(session, arguments)?;
     let mut troubles = Troubles::default();
@@ -95,7 +99,7 @@ fn named_tasks(session: &Session, word: &str) -> Result<(Vec<Task>, bool), Comma
 }
 
 /// An address, which needs no `0x`.
-fn hexadecimal(word: &str) -> Result<VirtAddr, CommandError> {
+pub(super) fn hexadecimal(word: &str) -> Result<VirtAddr, CommandError> {
     let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")).unwrap_or(word);
     let invalid = |_| CommandError::Message(format!("invalid input: \"{word}\""));
     u64::from_str_radix(digits, 16).map(VirtAddr).map_err(invalid)
