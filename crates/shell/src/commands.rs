@@ -6,6 +6,7 @@ use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod alias;
 pub mod bt;
+pub mod dev;
 pub mod dis;
 pub mod exit;
 pub mod extend;
@@ -42,6 +43,7 @@ pub mod wr;
 pub const TABLE: &[&Command] = &[
     &alias::COMMAND,
     &bt::COMMAND,
+    &dev::COMMAND,
     &dis::COMMAND,
     &exit::EXIT,
     &extend::COMMAND,
