@@ -95,6 +95,11 @@ impl ElfSection {
         self.allocated && address.0.wrapping_sub(self.address.0) < self.size
     }
 
+    /// Whether it may be written at run time (`SHF_WRITE`).
+    pub fn is_writable(&self) -> bool {
+        self.sh_flags & abi::SHF_WRITE != 0
+    }
+
     /// Whether the file holds bytes for it: not `.bss`, and not a section whose content was left
     /// to another file (`objcopy --only-keep-debug`).
     pub fn has_content(&self) -> bool {

@@ -144,18 +144,15 @@ impl From<ReadError> for BacktraceEnd {
 
 impl BacktraceFrame {
     /// The source line of the frame's instruction, or of its call. None without a vmlinux, and in
-    /// modules.
+    /// a module without its file.
     pub fn line(&self, kernel: &Kernel) -> Option<SourceLine> {
-        kernel.vmlinux()?.line_at(self.frame.lookup_ip(), kernel.kaslr_offset())
+        kernel.line_at(self.frame.lookup_ip())
     }
 
     /// The functions whose source the frame's address belongs to, inlined ones first, with their
-    /// lines. Empty without a vmlinux, in modules and in assembly.
+    /// lines. Empty without a vmlinux, in a module without its file, and in assembly.
     pub fn source(&self, kernel: &Kernel) -> Vec<SourceFrame> {
-        match kernel.vmlinux() {
-            Some(vmlinux) => vmlinux.frames_at(self.frame.lookup_ip(), kernel.kaslr_offset()),
-            None => Vec::new(),
-        }
+        kernel.frames_at(self.frame.lookup_ip())
     }
 }
 

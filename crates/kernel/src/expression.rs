@@ -1,9 +1,9 @@
 //! C expressions over a kernel's memory: what `p`, and every address that a user types, may be.
 //!
 //! `init_task.comm`, `((struct task_struct *)0xff…)->mm->pgd[3] & ~0xfff`, `sizeof(struct page) *
-//! 64`, `&runqueues:1.cfs`. The language is C's expressions without calls, assignment and `?:`,
-//! and one thing that C lacks: `SYMBOL:CPU` is the copy of a per-CPU variable that belongs to a
-//! CPU. As in gdb, `.` also goes through a pointer.
+//! 64`, `&runqueues:1.cfs`. The language is C's expressions without calls and assignment, and one
+//! thing that C lacks: `SYMBOL:CPU` is the copy of a per-CPU variable that belongs to a CPU. As in
+//! gdb, `.` also goes through a pointer, and `{type} address` is what lies there.
 //!
 //! A global variable's type comes from DWARF where there is a vmlinux, from BTF for per-CPU
 //! variables, and else from the [table of well-known globals](crate::globals): BTF does not
@@ -12,6 +12,7 @@
 mod arithmetic;
 mod decode;
 mod evaluate;
+mod floating;
 mod lexer;
 mod parser;
 

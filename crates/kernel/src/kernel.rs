@@ -9,17 +9,19 @@ use crate::arch::x86_64::{self, paging::PageTable};
 use crate::backtrace::UnwindContext;
 use crate::error::{KernelError, Result};
 use crate::layout::{Layout, Layouts};
+use crate::module_file::ModuleFile;
 use crate::modules::{Module, ModuleSymbolsByIndex};
 use crate::percpu::Cpus;
 use crate::task_list::TaskList;
 use crate::type_sources::TypeSources;
 use crate::vmlinux::Vmlinux;
 use mortis_debuginfo::kallsyms::{Kallsyms, KallsymsTables};
-use mortis_debuginfo::symbols::{Symbol, SymbolTable};
+use mortis_debuginfo::symbols::{Symbol, SymbolList, SymbolTable};
 use mortis_debuginfo::types::{TypeSet, TypeSource};
 use mortis_dump::{Dump, Vmcoreinfo};
 use mortis_memory::{PhysAddr, ReadError, VirtAddr, VirtualMemory};
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// The kernel in a dump.
 pub struct Kernel {
@@ -29,6 +31,7 @@ pub struct Kernel {
     vmlinux: Option<Arc<Vmlinux>>,
     options: Options,
     symbols: OnceLock<Result<SymbolTable>>,
+    elf_symbols: OnceLock<SymbolList>,
     pub(crate) types: OnceLock<Result<TypeSources>>,
     no_types: TypeSet,
     layouts: Layouts,
@@ -36,6 +39,7 @@ pub struct Kernel {
     pub(crate) task_list: OnceLock<TaskList>,
     pub(crate) modules: OnceLock<(Vec<Module>, Option<KernelError>)>,
     pub(crate) module_symbols: OnceLock<ModuleSymbolsByIndex>,
+    pub(crate) module_files: RwLock<BTreeMap<String, Arc<ModuleFile>>>,
     pub(crate) unwind_context: OnceLock<UnwindContext>,
 }
 
@@ -117,6 +121,7 @@ impl Kernel {
             vmlinux,
             options,
             symbols: OnceLock::new(),
+            elf_symbols: OnceLock::new(),
             types: OnceLock::new(),
             no_types: TypeSet::new(),
             layouts: Layouts::default(),
@@ -124,6 +129,7 @@ impl Kernel {
             task_list: OnceLock::new(),
             modules: OnceLock::new(),
             module_symbols: OnceLock::new(),
+            module_files: RwLock::default(),
             unwind_context: OnceLock::new(),
         })
     }
@@ -209,6 +215,14 @@ impl Kernel {
         let symbols = self.symbols()?;
         self.ensure_module_symbols(symbols);
         Ok(symbols)
+    }
+
+    /// The symbols of the vmlinux: those of kallsyms, and what kallsyms leaves out (checksums of
+    /// exported symbols, labels). `None` without a vmlinux, or where it was stripped.
+    pub fn elf_symbols(&self) -> Option<&SymbolList> {
+        let read = || Some(self.vmlinux()?.symbols(self.kaslr_offset()));
+        let symbols = self.elf_symbols.get_or_init(|| read().unwrap_or_default());
+        Some(symbols).filter(|list| !list.is_empty())
     }
 
     /// The address of the kernel's symbol `name`.

@@ -27,6 +27,9 @@ layout! {
         srcversion: "srcversion",
         refcnt: "refcnt",
         source_list: "source_list",
+        sect_attrs: "sect_attrs",
+        percpu: "percpu",
+        percpu_size: "percpu_size",
         num_orcs: "arch.num_orcs",
         orc_unwind_ip: "arch.orc_unwind_ip",
         orc_unwind: "arch.orc_unwind",
@@ -180,6 +183,14 @@ impl Module {
     /// Whether `address` lies in it.
     pub fn contains(&self, address: VirtAddr) -> bool {
         self.ranges.iter().any(|range| range.range.contains(&address))
+    }
+
+    /// Where its per-CPU variables lie, as offsets into each CPU's area; `None` where it has none.
+    pub fn per_cpu_range(&self, kernel: &Kernel) -> Option<Range<VirtAddr>> {
+        let layout = kernel.layout::<ModuleStruct>().ok()?;
+        let start = layout.percpu.pointer(kernel, self.address).ok()?;
+        let size = layout.percpu_size.u64(kernel, self.address).ok()?;
+        (size != 0).then(|| start..start.offset(size))
     }
 
     /// Reads its symbols.

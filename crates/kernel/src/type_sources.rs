@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::layout;
 use crate::list::ListHead;
 use mortis_debuginfo::btf::Btf;
+use mortis_debuginfo::dwarf::DwarfTypes;
 use mortis_debuginfo::types::{Namespace, TypeId, TypeSet, TypeSource};
 use mortis_memory::VirtualMemory;
 use std::sync::{Arc, OnceLock};
@@ -67,6 +68,13 @@ impl TypeSources {
     /// All of them as one source.
     pub fn set(&self) -> &TypeSet {
         &self.set
+    }
+
+    /// Adds the types of a file's DWARF, unless they were added before.
+    pub(crate) fn add_dwarf(&self, types: &Arc<DwarfTypes>) {
+        if !self.set.origins().iter().any(|origin| origin == types.origin()) {
+            self.set.add(Arc::clone(types) as Arc<dyn TypeSource>);
+        }
     }
 
     /// Adds the modules' types, once; returns what was in the way.
@@ -137,6 +145,14 @@ impl Kernel {
             return Ok(Some(found));
         }
         sources.add_modules(self);
+        if let Some(found) = sources.set().lookup(namespace, name) {
+            return Ok(Some(found));
+        }
+        for file in self.module_files() {
+            if let Some(types) = file.types() {
+                sources.add_dwarf(types);
+            }
+        }
         Ok(sources.set().lookup(namespace, name))
     }
 }

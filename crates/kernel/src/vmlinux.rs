@@ -130,9 +130,15 @@ impl Vmlinux {
             let name = std::str::from_utf8(symbol.name).ok()?;
             let section = symbol.section.and_then(|index| sections.get(index));
             let letter = match (symbol.kind, section) {
+                // Constants for assembly code, but for those that are kernel addresses.
+                (_, None) if symbol.address.0 >> 63 == 0 => return None,
                 (_, None) => 'a',
+                (ElfSymbolKind::Function, _) if symbol.weak => 'w',
+                (ElfSymbolKind::Object, _) if symbol.weak => 'v',
+                (_, Some(section)) if section.executable => 't',
                 (ElfSymbolKind::Function, _) => 't',
                 (ElfSymbolKind::Object, Some(section)) if !section.has_content() => 'b',
+                (ElfSymbolKind::Object, Some(section)) if !section.is_writable() => 'r',
                 (ElfSymbolKind::Object, _) => 'd',
             };
             let letter = if symbol.global { letter.to_ascii_uppercase() } else { letter };
@@ -140,7 +146,10 @@ impl Vmlinux {
             let address = symbol.address.relocate(if moves { kaslr_offset } else { 0 });
             Some((name, address, Some(symbol.size).filter(|&size| size != 0), letter))
         });
-        SymbolList::new(None, symbols)
+        // Those of one address by name, as nm sorts them.
+        let mut symbols: Vec<_> = symbols.collect();
+        symbols.sort_unstable_by_key(|(name, ..)| *name);
+        SymbolList::new(None, symbols.into_iter())
     }
 
     /// The source line of the run-time address `address`.

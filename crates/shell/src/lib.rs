@@ -21,6 +21,7 @@ pub mod history;
 pub mod known;
 pub mod line;
 pub mod messages;
+pub(crate) mod module_search;
 pub mod number;
 pub mod open;
 pub mod output;

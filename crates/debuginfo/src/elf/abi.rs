@@ -18,6 +18,7 @@ pub(super) const SHT_RELA: u32 = 4;
 pub(super) const SHT_NOTE: u32 = 7;
 pub(super) const SHT_NOBITS: u32 = 8;
 
+pub(super) const SHF_WRITE: u64 = 1;
 pub(super) const SHF_ALLOC: u64 = 1 << 1;
 pub(super) const SHF_EXECINSTR: u64 = 1 << 2;
 pub(super) const SHF_COMPRESSED: u64 = 1 << 11;

@@ -8,6 +8,7 @@ use mortis_debuginfo::types::{
     IntEncoding, Type, TypeId, TypeSource, find_member, size_of, strip, type_name,
 };
 use mortis_memory::VirtAddr;
+use std::sync::Arc;
 
 impl Evaluator<'_> {
     pub(super) fn value(&self, expression: &Expression) -> Result<Value, ExpressionError> {
@@ -15,6 +16,7 @@ impl Evaluator<'_> {
             Expression::Number { value, unsigned, long } => {
                 Ok(self.integer(literal(*value, *unsigned, *long)))
             }
+            Expression::Float { value, size } => Ok(self.float(*value, *size)),
             Expression::Character(byte) => {
                 let ty = self.parse_type("char")?;
                 Ok(Value { ty, place: Place::Computed(u64::from(*byte)) })
@@ -27,7 +29,7 @@ impl Evaluator<'_> {
                 let left = self.value(left)?;
                 // C does not look at the right side where the left one decides.
                 if matches!(*operator, "&&" | "||") {
-                    let truth = self.load(&left)?.bits != 0;
+                    let truth = self.is_true(&left)?;
                     if truth == (*operator == "||") {
                         return Ok(self.integer(Integer::truth(truth)));
                     }
@@ -47,6 +49,21 @@ impl Evaluator<'_> {
             Expression::Cast(ty, operand) => {
                 let operand = self.value(operand)?;
                 self.cast(*ty, &operand)
+            }
+            Expression::At(ty, operand) => {
+                let address = self.load(&self.value(operand)?)?.bits;
+                Ok(Value { ty: *ty, place: Place::at(VirtAddr(address)) })
+            }
+            Expression::Conditional(condition, first, second) => {
+                let chosen = match self.is_true(&self.value(condition)?)? {
+                    true => first,
+                    false => second,
+                };
+                self.value(chosen)
+            }
+            Expression::Comma(left, right) => {
+                self.value(left)?;
+                self.value(right)
             }
             Expression::SizeOfType(ty) => self.size_value(*ty),
             Expression::SizeOf(operand) => {
@@ -125,17 +142,28 @@ impl Evaluator<'_> {
             .or_else(|| self.declared_variable_type(name))
     }
 
-    /// A type of DWARF, as the same type of the types that everything else is of.
+    /// A type of DWARF, the vmlinux's or of a module's file, as the same type of the types that
+    /// everything else is of.
     fn dwarf_variable_type(&self, name: &str) -> Option<TypeId> {
-        let dwarf = self.kernel.vmlinux()?.types().ok()?;
+        let vmlinux = self.kernel.vmlinux().and_then(|vmlinux| vmlinux.types().ok());
+        let files = self.kernel.module_files();
+        let modules =
+            files.iter().filter_map(|file| Some(Arc::clone(file.types()?) as Arc<dyn TypeSource>));
+        vmlinux.into_iter().chain(modules).find_map(|dwarf| self.variable_of(&dwarf, name))
+    }
+
+    fn variable_of(&self, dwarf: &Arc<dyn TypeSource>, name: &str) -> Option<TypeId> {
         let found = dwarf.variable(name)?;
-        let spelled = type_name(&*dwarf, found);
-        if !spelled.contains("{...}") {
-            return self.parse_type(&spelled).ok();
+        let spelled = type_name(&**dwarf, found);
+        if !spelled.contains("{...}")
+            && let Ok(known) = self.parse_type(&spelled)
+        {
+            return Some(known);
         }
-        // A structure without a tag cannot be looked up anywhere else.
+        // A structure without a tag, or of a module without BTF, cannot be looked up anywhere
+        // else.
         if !self.types.origins().iter().any(|origin| origin == dwarf.origin()) {
-            self.types.add(dwarf);
+            self.types.add(Arc::clone(dwarf));
         }
         self.types.variable(name)
     }
@@ -157,6 +185,9 @@ impl Evaluator<'_> {
             return self.address_of(operand);
         }
         let value = self.value(operand)?;
+        if let Some(result) = self.unary_float(operator, &value)? {
+            return Ok(result);
+        }
         let integer = match operator {
             Unary::Dereference => return self.dereference(&value),
             Unary::AddressOf | Unary::Plus => self.load(&value)?.promoted(),
@@ -248,6 +279,9 @@ impl Evaluator<'_> {
 
     /// `value` taken for a `ty`.
     fn cast(&self, ty: TypeId, value: &Value) -> Result<Value, ExpressionError> {
+        if let Some(result) = self.cast_float(ty, value)? {
+            return Ok(result);
+        }
         match &*strip(self.types, ty)?.1 {
             Type::Int { size, signed, encoding, .. } => {
                 let integer = self.load(value)?;
@@ -276,6 +310,9 @@ impl Evaluator<'_> {
     ) -> Result<Value, ExpressionError> {
         if operator == "@" {
             return self.array_of(left, right);
+        }
+        if let Some(result) = self.binary_float(operator, left, right)? {
+            return Ok(result);
         }
         let (a, b) = (self.load(left)?, self.load(right)?);
         let (target_a, target_b) = (self.pointer_target(left)?, self.pointer_target(right)?);
@@ -364,7 +401,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn operands(&self, operator: &str, value: &Value) -> ExpressionError {
+    pub(super) fn operands(&self, operator: &str, value: &Value) -> ExpressionError {
         let name = type_name(self.types, value.ty);
         ExpressionError::Operands(match operator {
             "number" => format!("a value of type {name} is no number"),

@@ -16,6 +16,11 @@ pub(super) enum TokenKind {
         unsigned: bool,
         long: bool,
     },
+    /// `1.5`, `1e3`; the size of its type in bytes.
+    Float {
+        value: f64,
+        size: u64,
+    },
     /// `'a'`.
     Character(u8),
     Name(String),
@@ -34,7 +39,7 @@ pub(super) enum TokenKind {
 /// Longest first, so that `->` is not `-`.
 const SYMBOLS: &[&str] = &[
     "->", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "(", ")", "[", "]", ".", "+", "-", "*",
-    "/", "%", "&", "|", "^", "~", "!", "<", ">", "@",
+    "/", "%", "&", "|", "^", "~", "!", "<", ">", "@", "?", ":", ",", "{", "}",
 ];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
@@ -46,7 +51,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
             continue;
         }
         let rest = &text[at..];
-        let (kind, len) = if c.is_ascii_digit() {
+        let (kind, len) = if let Some(float) = float(rest) {
+            float
+        } else if c.is_ascii_digit() {
             number(rest)?
         } else if c == '\'' {
             character(rest)?
@@ -103,6 +110,43 @@ fn name(text: &str) -> (TokenKind, usize) {
 fn history(text: &str) -> (TokenKind, usize) {
     let digits = text[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len() - 1);
     (TokenKind::History(text[1..=digits].parse().ok()), 1 + digits)
+}
+
+/// A number with a point or an exponent. `88810e5000` is an address without its `0x`: exponents
+/// that a `double` has are short.
+fn float(text: &str) -> Option<(TokenKind, usize)> {
+    let digits = |from: usize| {
+        let rest = text.get(from..).unwrap_or("");
+        from + rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())
+    };
+    let whole = digits(0);
+    let mut end = whole;
+    if whole > 0 && text[end..].starts_with('.') {
+        end = digits(end + 1);
+    }
+    if end == 0 {
+        return None;
+    }
+    let exponent = text[end..].strip_prefix(['e', 'E']).map(|rest| {
+        let sign = usize::from(rest.starts_with(['+', '-']));
+        (end + 1 + sign, digits(end + 1 + sign))
+    });
+    if let Some((from, to)) = exponent.filter(|(from, to)| (1..=3).contains(&(to - from))) {
+        debug_assert!(from < to);
+        end = to;
+    }
+    if end == whole {
+        return None;
+    }
+    let value = text[..end].parse().ok()?;
+    let (size, suffix) = match text[end..].chars().next() {
+        Some('f' | 'F') => (4, 1),
+        Some('l' | 'L') => (8, 1),
+        _ => (8, 0),
+    };
+    let len = end + suffix;
+    let ends = !text[len..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    ends.then_some((TokenKind::Float { value, size }, len))
 }
 
 fn number(text: &str) -> Result<(TokenKind, usize), ExpressionError> {

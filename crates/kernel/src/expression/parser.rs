@@ -12,6 +12,10 @@ pub(super) enum Expression {
         unsigned: bool,
         long: bool,
     },
+    Float {
+        value: f64,
+        size: u64,
+    },
     Character(u8),
     History(Option<usize>),
     Name(String),
@@ -25,6 +29,10 @@ pub(super) enum Expression {
     Member(Box<Expression>, String),
     Index(Box<Expression>, Box<Expression>),
     Cast(TypeId, Box<Expression>),
+    /// gdb's `{type} address`.
+    At(TypeId, Box<Expression>),
+    Conditional(Box<Expression>, Box<Expression>, Box<Expression>),
+    Comma(Box<Expression>, Box<Expression>),
     SizeOfType(TypeId),
     SizeOf(Box<Expression>),
 }
@@ -51,7 +59,7 @@ pub(super) fn parse(text: &str, names: &Evaluator) -> Result<Expression, Express
         return Err(ExpressionError::TooDeep);
     }
     let mut parser = Parser { text, tokens: &tokens, next: 0, depth: 0, names };
-    let expression = parser.binary(0)?;
+    let expression = parser.comma()?;
     match parser.peek() {
         TokenKind::End => Ok(expression),
         _ => Err(parser.error("unexpected text")),
@@ -103,8 +111,33 @@ impl<'a> Parser<'a, '_> {
         }
         Err(self.error(match symbol {
             ")" => "')' expected",
+            ":" => "':' expected",
             _ => "']' expected",
         }))
+    }
+
+    fn comma(&mut self) -> Result<Expression, ExpressionError> {
+        let mut left = self.conditional()?;
+        while self.take(",") {
+            left = Expression::Comma(Box::new(left), Box::new(self.conditional()?));
+        }
+        Ok(left)
+    }
+
+    fn conditional(&mut self) -> Result<Expression, ExpressionError> {
+        let condition = self.binary(0)?;
+        if !self.take("?") {
+            return Ok(condition);
+        }
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(ExpressionError::TooDeep);
+        }
+        let first = self.comma()?;
+        self.expect(":")?;
+        let second = self.conditional()?;
+        self.depth -= 1;
+        Ok(Expression::Conditional(Box::new(condition), Box::new(first), Box::new(second)))
     }
 
     fn binary(&mut self, strength: usize) -> Result<Expression, ExpressionError> {
@@ -152,6 +185,9 @@ impl<'a> Parser<'a, '_> {
                 None => Ok(Expression::SizeOf(Box::new(self.unary()?))),
             };
         }
+        if let Some(ty) = self.type_between("{", "}")? {
+            return Ok(Expression::At(ty, Box::new(self.unary()?)));
+        }
         match self.parenthesised_type()? {
             Some(ty) => Ok(Expression::Cast(ty, Box::new(self.unary()?))),
             None => self.postfix(),
@@ -160,20 +196,28 @@ impl<'a> Parser<'a, '_> {
 
     /// Takes `(type)` where that is what comes next.
     fn parenthesised_type(&mut self) -> Result<Option<TypeId>, ExpressionError> {
+        self.type_between("(", ")")
+    }
+
+    fn type_between(
+        &mut self,
+        opening: &'static str,
+        closing: &'static str,
+    ) -> Result<Option<TypeId>, ExpressionError> {
         let (Some(open), Some(first)) =
             (self.tokens.get(self.next), self.tokens.get(self.next + 1))
         else {
             return Ok(None);
         };
         let TokenKind::Name(name) = &first.kind else { return Ok(None) };
-        if open.kind != TokenKind::Symbol("(") || !self.names.starts_type(name) {
+        if open.kind != TokenKind::Symbol(opening) || !self.names.starts_type(name) {
             return Ok(None);
         }
         let mut depth = 0usize;
         for (index, token) in self.tokens.iter().enumerate().skip(self.next) {
             match token.kind {
-                TokenKind::Symbol("(") => depth += 1,
-                TokenKind::Symbol(")") => depth = depth.saturating_sub(1),
+                TokenKind::Symbol(symbol) if symbol == opening => depth += 1,
+                TokenKind::Symbol(symbol) if symbol == closing => depth = depth.saturating_sub(1),
                 _ => continue,
             }
             if depth == 0 {
@@ -183,7 +227,7 @@ impl<'a> Parser<'a, '_> {
                 return Ok(Some(ty));
             }
         }
-        Err(self.error("'(' is never closed"))
+        Err(self.error("this is never closed"))
     }
 
     fn postfix(&mut self) -> Result<Expression, ExpressionError> {
@@ -196,7 +240,7 @@ impl<'a> Parser<'a, '_> {
                 self.next += 1;
                 value = Expression::Member(Box::new(value), member.clone());
             } else if self.take("[") {
-                let index = self.binary(0)?;
+                let index = self.comma()?;
                 self.expect("]")?;
                 value = Expression::Index(Box::new(value), Box::new(index));
             } else {
@@ -210,6 +254,7 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Number { value, unsigned, long } => {
                 Expression::Number { value: *value, unsigned: *unsigned, long: *long }
             }
+            TokenKind::Float { value, size } => Expression::Float { value: *value, size: *size },
             TokenKind::Character(byte) => Expression::Character(*byte),
             TokenKind::History(number) => Expression::History(*number),
             TokenKind::Name(name) => Expression::Name(name.clone()),
@@ -222,7 +267,7 @@ impl<'a> Parser<'a, '_> {
                 if self.depth > MAX_DEPTH {
                     return Err(ExpressionError::TooDeep);
                 }
-                let inner = self.binary(0)?;
+                let inner = self.comma()?;
                 self.depth -= 1;
                 self.expect(")")?;
                 return Ok(inner);

@@ -3,27 +3,39 @@
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
 use crate::known::Known;
+use crate::module_search::ModuleFiles;
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use crate::task_header::Hex;
+use mortis_kernel::module_file::ModuleFile;
 use mortis_kernel::modules::{Module, ModuleMemoryKind};
+use mortis_memory::VirtAddr;
 use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
 
 /// `mod`.
 pub const COMMAND: Command = Command {
     name: "mod",
     aliases: &[],
-    summary: "the loaded modules",
-    synopsis: "[-t]",
+    summary: "the loaded modules, and the files that tell more of them",
+    synopsis: "-s module [objfile] | -d module | -S [directory] [-D|-t|-r|-R|-o|-g]",
     options: &[
+        value('s', "module", "use the module's file: objfile, or the one that is found"),
+        flag('S', "use the files of all modules, found below a directory or in the usual places"),
+        value('d', "module", "use the module's file no longer"),
+        flag('D', "use no module's file any longer"),
         flag('t', "only the modules that taint the kernel, and how"),
-        value('s', "module", "load symbols: not needed"),
-        flag('S', "load the symbols of all modules: not needed"),
-        value('d', "module", "unload symbols: not needed"),
-        flag('D', "unload the symbols of all modules: not needed"),
+        flag('R', "the same as -D, with a list behind it"),
+        flag('r', "accepted, as in crash; nothing has to be read at once here"),
+        flag('g', "accepted, as in crash"),
+        flag('o', "accepted, as in crash"),
     ],
-    help: "Symbols and types of modules come from the dump; nothing has to be loaded.\n\n\
-           Examples:\n  mod\n  mod -t",
+    help: "Symbols and types of modules come from the dump; nothing has to be loaded for them. The\n\
+           file of a module (.ko or .ko.debug) adds source lines, and the types of its variables.\n\
+           It is looked for below /usr/lib/debug/lib/modules/RELEASE, beside and below the vmlinux,\n\
+           and below /lib/modules/RELEASE. A file of another build is refused.\n\n\
+           Examples:\n  mod\n  mod -t\n  mod -S\n  mod -s virtio_net /tmp/virtio_net.ko.debug",
     run,
 };
 
@@ -34,22 +46,30 @@ struct ModuleRow {
     name: String,
     text_base: Hex,
     size: u64,
+    /// The file that is used for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_file: Option<String>,
     #[serde(skip)]
-    name_width: usize,
-    #[serde(skip)]
-    size_width: usize,
+    widths: Widths,
+}
+
+/// How wide the columns of names and sizes are.
+#[derive(Clone, Copy)]
+struct Widths {
+    name: usize,
+    size: usize,
 }
 
 impl Render for ModuleRow {
     fn render(&self, out: &mut String, _: Style) {
+        let (name_width, size_width) = (self.widths.name, self.widths.size);
+        let file = match &self.object_file {
+            Some(path) => format!("{path} "),
+            None => "(not loaded)  [CONFIG_KALLSYMS]".to_owned(),
+        };
         out.push_str(&format!(
-            "{:>16x}  {:<name_width$}  {:>16x}  {:>size_width$}  (not loaded)  [CONFIG_KALLSYMS]\n",
-            self.module.0,
-            self.name,
-            self.text_base.0,
-            self.size,
-            name_width = self.name_width,
-            size_width = self.size_width,
+            "{:>16x}  {:<name_width$}  {:>16x}  {:>size_width$}  {file}\n",
+            self.module.0, self.name, self.text_base.0, self.size,
         ));
     }
 }
@@ -71,10 +91,8 @@ impl Render for TaintRow {
 }
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
-    if ['s', 'S', 'd', 'D'].iter().any(|&option| arguments.has(option)) {
-        out.warn("symbols come from the dump: none are loaded from files");
-    }
-    let (modules, problem) = session.kernel.modules();
+    let kernel = session.kernel.clone();
+    let (modules, problem) = kernel.modules();
     if let Some(problem) = problem {
         if modules.is_empty() {
             return Err(problem.clone().into());
@@ -83,41 +101,174 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     }
     let mut modules: Vec<&Module> = modules.iter().collect();
     modules.sort_by_key(|module| module.base());
-    if let Some(wanted) = arguments.value('s').or(arguments.value('d')) {
-        modules.retain(|module| module.name == wanted);
-        if modules.is_empty() {
-            return Err(CommandError::Message(format!("no module called {wanted}")));
-        }
-    }
-    if arguments.has('t') { taints(session, &modules, out) } else { list(&modules, out) }
-}
-
-fn list(modules: &[&Module], out: &mut Output) -> Result<(), CommandError> {
     if modules.is_empty() {
         return Ok(out.layout("no modules installed\n")?);
     }
-    let name_width = modules.iter().map(|module| module.name.len()).max().unwrap_or(0);
-    let size_width =
-        modules.iter().map(|module| module.size().to_string().len()).max().unwrap_or(0);
-    // Text and data have separate bases since 6.4.
-    let is_text =
-        |module: &&Module| module.ranges.iter().any(|range| range.kind == ModuleMemoryKind::Text);
-    let base = if modules.iter().any(is_text) { "TEXT_BASE" } else { "BASE" };
-    out.layout(&format!(
-        "{:^16}  {:<name_width$}  {base:^16}  {:>size_width$}  OBJECT FILE\n",
-        "MODULE", "NAME", "SIZE"
-    ))?;
-    for module in modules {
-        out.emit(&ModuleRow {
+    let usage = || CommandError::Usage(format!("Usage: mod {}", COMMAND.synopsis));
+    let main = ['s', 'S', 'd', 'D', 't', 'R'].map(|letter| arguments.count(letter));
+    if main.iter().sum::<usize>() > 1 {
+        return Err(usage());
+    }
+    let list = List::new(session, &modules);
+    let one = |word: &str| {
+        let by_name = modules.iter().find(|module| module.name == word);
+        let address = u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16).map(VirtAddr);
+        let at = |module: &&&Module| {
+            Some(module.address) == address || address.is_some_and(|it| module.contains(it))
+        };
+        by_name.or_else(|| modules.iter().find(at)).copied().ok_or_else(usage)
+    };
+    if let Some(word) = arguments.value('s') {
+        let module = one(word)?;
+        load(session, module, arguments.first(), out)?;
+        list.heading(out)?;
+        return list.row(module, out);
+    }
+    if arguments.has('S') {
+        return load_all(session, &list, arguments.first(), out);
+    }
+    if let Some(word) = arguments.value('d') {
+        kernel.forget_module_file(&one(word)?.name);
+        return Ok(());
+    }
+    if arguments.has('D') || arguments.has('R') {
+        for module in &modules {
+            kernel.forget_module_file(&module.name);
+        }
+    }
+    match (arguments.has('t'), arguments.has('D') || arguments.has('o')) {
+        (true, _) => taints(session, &modules, out),
+        (false, true) => Ok(()),
+        (false, false) => list.whole(out),
+    }
+}
+
+/// What `mod -s` does.
+fn load(
+    session: &Session,
+    module: &Module,
+    objfile: Option<&str>,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let name = &module.name;
+    let missing =
+        || CommandError::Message(format!("cannot find or load object file for {name} module"));
+    let given = objfile.map(Path::new).filter(|path| path.exists());
+    let file = match given {
+        Some(path) => Some(
+            ModuleFile::open(&session.kernel, module, path)
+                .map_err(|error| CommandError::Message(error.to_string()))?,
+        ),
+        None => ModuleFiles::find(session, None, out.interrupt())?
+            .open(session, module)
+            .map_err(|error| CommandError::Message(error.to_string()))?,
+    };
+    session.kernel.set_module_file(name, Arc::new(file.ok_or_else(missing)?));
+    Ok(())
+}
+
+/// What `mod -S` does.
+fn load_all(
+    session: &Session,
+    list: &List,
+    directory: Option<&str>,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let directory = directory.map(Path::new);
+    if let Some(path) = directory.filter(|path| !path.is_dir()) {
+        let what = format!("{} is not a directory", path.display());
+        return Err(CommandError::Usage(format!("{what}\nUsage: mod {}", COMMAND.synopsis)));
+    }
+    let files = ModuleFiles::find(session, directory, out.interrupt())?;
+    let mut missing = Vec::new();
+    let mut shown = false;
+    for &module in list.modules {
+        match files.open(session, module) {
+            Ok(Some(file)) => session.kernel.set_module_file(&module.name, Arc::new(file)),
+            Ok(None) if session.kernel.module_file(&module.name).is_some() => {}
+            Ok(None) => {
+                missing.push(format!(
+                    "mod: cannot find or load object file for {} module\n",
+                    module.name
+                ));
+                continue;
+            }
+            Err(error) => {
+                missing.push(format!("mod: {error}\n"));
+                continue;
+            }
+        }
+        if !std::mem::replace(&mut shown, true) {
+            list.heading(out)?;
+        }
+        list.row(module, out)?;
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => {
+            out.layout(&missing.concat())?;
+            Err(CommandError::Shown(missing.concat()))
+        }
+    }
+}
+
+/// The modules as a table.
+struct List<'a> {
+    session: &'a Session,
+    modules: &'a [&'a Module],
+    widths: Widths,
+    /// What the column of addresses is called.
+    base: &'static str,
+}
+
+impl<'a> List<'a> {
+    fn new(session: &'a Session, modules: &'a [&'a Module]) -> Self {
+        let widest = |width: &dyn Fn(&Module) -> usize| {
+            modules.iter().map(|module| width(module)).max().unwrap_or(0)
+        };
+        // Text and data have separate bases since 6.4.
+        let is_text = |module: &&Module| {
+            module.ranges.iter().any(|range| range.kind == ModuleMemoryKind::Text)
+        };
+        Self {
+            session,
+            modules,
+            widths: Widths {
+                name: widest(&|module| module.name.len()),
+                size: widest(&|module| module.size().to_string().len()),
+            },
+            base: if modules.iter().any(is_text) { "TEXT_BASE" } else { "BASE" },
+        }
+    }
+
+    fn whole(&self, out: &mut Output) -> Result<(), CommandError> {
+        self.heading(out)?;
+        self.modules.iter().try_for_each(|module| self.row(module, out))
+    }
+
+    fn heading(&self, out: &mut Output) -> Result<(), CommandError> {
+        Ok(out.layout(&format!(
+            "{:^16}  {:<name_width$}  {:^16}  {:>size_width$}  OBJECT FILE\n",
+            "MODULE",
+            "NAME",
+            self.base,
+            "SIZE",
+            name_width = self.widths.name,
+            size_width = self.widths.size,
+        ))?)
+    }
+
+    fn row(&self, module: &Module, out: &mut Output) -> Result<(), CommandError> {
+        let file = self.session.kernel.module_file(&module.name);
+        Ok(out.emit(&ModuleRow {
             module: Hex(module.address.0),
             name: module.name.clone(),
             text_base: Hex(module.base().0),
             size: module.size(),
-            name_width,
-            size_width,
-        })?;
+            object_file: file.map(|file| file.path().display().to_string()),
+            widths: self.widths,
+        })?)
     }
-    Ok(())
 }
 
 fn taints(session: &Session, modules: &[&Module], out: &mut Output) -> Result<(), CommandError> {
