@@ -165,11 +165,13 @@ pub struct ValueLimits {
     pub depth: usize,
     /// Whether strings are read that are pointed to.
     pub strings: bool,
+    /// Whether arrays of characters end at their first NUL (`set print null-stop`).
+    pub stop_at_null: bool,
 }
 
 impl Default for ValueLimits {
     fn default() -> Self {
-        Self { elements: 200, repeats: 10, depth: 20, strings: true }
+        Self { elements: 200, repeats: 10, depth: 20, strings: true, stop_at_null: false }
     }
 }
 

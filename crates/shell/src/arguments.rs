@@ -13,7 +13,8 @@ pub struct Arguments {
 impl Arguments {
     /// Sorts `words` into options and the rest. Options may be joined (`-ac 1`), may follow other
     /// words, and end at `--`. A value that is described with a leading `=` may be left out; given,
-    /// it is joined so: `-S=0,1`.
+    /// it is joined so: `-S=0,1`. One that is described with a leading `[` may be left out at the
+    /// end of the line.
     ///
     /// # Errors
     /// [`CommandError::Usage`] for an option that the command does not have, or one whose value
@@ -59,6 +60,10 @@ impl Arguments {
                     }
                     continue;
                 }
+                if described.starts_with('[') && joined.is_empty() && words.as_slice().is_empty() {
+                    parsed.options.push((letter, None));
+                    continue;
+                }
                 let value = if joined.is_empty() {
                     let missing = || usage(format!("option requires an argument -- '{letter}'"));
                     words.next().cloned().ok_or_else(missing)?
@@ -89,12 +94,6 @@ impl Arguments {
             .rev()
             .find(|(given, _)| *given == letter)
             .and_then(|(_, value)| value.as_deref())
-    }
-
-    /// All values given to the option `letter`, in order.
-    pub fn values(&self, letter: char) -> impl Iterator<Item = &str> {
-        let given = self.options.iter().filter(move |(given, _)| *given == letter);
-        given.filter_map(|(_, value)| value.as_deref())
     }
 
     /// The first word.

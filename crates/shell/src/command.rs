@@ -55,6 +55,12 @@ pub enum CommandError {
     /// Anything else worth one line.
     #[error("{0}")]
     Message(String),
+    /// Anything else, laid out by crash without the command's name before it.
+    #[error("{0}")]
+    Plain(String),
+    /// The answer said it already; it is for JSON and for the exit code only.
+    #[error("{0}")]
+    Shown(String),
     /// Nothing wrong: the reader went away, or the user pressed Ctrl-C.
     #[error(transparent)]
     Stop(#[from] Stop),

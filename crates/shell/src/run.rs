@@ -274,8 +274,11 @@ fn run_command(
 /// What is said of a failure: the error, and what may have been meant.
 fn error_lines(session: &Session, command: &Command, error: &CommandError, text: &str) -> String {
     // How a command is called needs no name before it.
-    let who = if text.starts_with("Usage:") { "" } else { command.name };
-    let mut lines = messages::error_line(who, text);
+    let nameless = text.starts_with("Usage:") || matches!(error, CommandError::Plain(_));
+    let mut lines = match error {
+        CommandError::Shown(_) => String::new(),
+        _ => messages::error_line(if nameless { "" } else { command.name }, text),
+    };
     if let Some(hint) = hints::hint(session, command, error) {
         lines.push_str(&messages::hint_line(&hint));
     }

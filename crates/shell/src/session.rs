@@ -71,6 +71,10 @@ pub struct Settings {
     pub pager: PagerChoice,
     /// Array elements shown before `...`.
     pub print_max: usize,
+    /// Whether arrays of characters end at their first NUL.
+    pub null_stop: bool,
+    /// Where crash would look types up; here they are the whole kernel's.
+    pub scope: Option<VirtAddr>,
     /// The keys of the line editor.
     pub editing: Editing,
     /// No word but answers: no summary, no echo of the lines of input files.
@@ -95,6 +99,8 @@ impl Default for Settings {
             scroll: false,
             pager: PagerChoice::default(),
             print_max: 256,
+            null_stop: false,
+            scope: None,
             editing: Editing::default(),
             silent: false,
             modules: None,
@@ -127,6 +133,8 @@ pub struct Session {
     pub depth: usize,
     /// The values that `p` has shown: the first is `$1`.
     pub printed_values: Vec<Value>,
+    /// Bytes that `dis` skips behind each ud2.
+    pub skip_after_ud2: u64,
     context: Option<Task>,
     /// Tasks that the user says were running, with their CPUs (`set -a`).
     marked_running: Vec<(u32, Task)>,
@@ -157,6 +165,7 @@ impl Session {
             reading: None,
             depth: 0,
             printed_values: Vec::new(),
+            skip_after_ud2: 0,
             context: None,
             marked_running: Vec::new(),
             task_facts: OnceLock::new(),

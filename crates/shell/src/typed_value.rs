@@ -23,6 +23,8 @@ pub struct ValueStyle {
     pub radix: value::Radix,
     /// Elements of arrays and characters of strings (`set print elements`).
     pub elements: u64,
+    /// Whether arrays of characters end at their first NUL.
+    pub stop_at_null: bool,
 }
 
 /// crash has gdb show equal elements in a row one by one, however many.
@@ -33,12 +35,21 @@ impl ValueStyle {
     pub fn new(session: &Session, hexadecimal: bool, decimal: bool) -> Self {
         let hexadecimal = hexadecimal || (!decimal && session.settings.radix == Radix::Hexadecimal);
         let radix = if hexadecimal { value::Radix::Hexadecimal } else { value::Radix::Decimal };
-        Self { radix, elements: session.settings.print_max as u64 }
+        Self {
+            radix,
+            elements: session.settings.print_max as u64,
+            stop_at_null: session.settings.null_stop,
+        }
     }
 
     /// How much is decoded.
     pub fn limits(self) -> ValueLimits {
-        ValueLimits { elements: self.elements, repeats: REPEATS, ..ValueLimits::default() }
+        ValueLimits {
+            elements: self.elements,
+            repeats: REPEATS,
+            stop_at_null: self.stop_at_null,
+            ..ValueLimits::default()
+        }
     }
 
     /// How it is shown, `level` structs inside what is printed around it.

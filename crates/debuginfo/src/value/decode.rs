@@ -202,7 +202,10 @@ impl Decoder<'_> {
         if self.is_character(element)
             && let Ok(bytes) = self.object.get(start, total)
         {
-            return Ok(Value::Text(bytes.to_vec()));
+            let end = bytes.iter().position(|&byte| self.limits.stop_at_null && byte == 0);
+            return Ok(Value::Text(
+                bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes).to_vec(),
+            ));
         }
         if depth >= self.limits.depth {
             return Ok(Value::Elided);

@@ -1,5 +1,7 @@
 //! `dis`: instructions.
 
+mod source;
+
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
 use crate::commands::sym::address_of;
@@ -19,15 +21,19 @@ pub const COMMAND: Command = Command {
     name: "dis",
     aliases: &[],
     summary: "instructions of a function or at an address",
-    synopsis: "[-rfludx][-b num] [address | symbol | (expression)] [count]",
+    synopsis: "[-rfludxs][-b [num]] [address | symbol | (expression)] [count]",
     options: &[
         flag('r', "from the start of the function up to the address"),
         flag('f', "from the address to the end of the function"),
         flag('l', "with source lines (needs a vmlinux)"),
         flag('u', "a user address of the task in focus"),
+        flag('s', "the source instead, where it is to be had (set src)"),
+        flag('U', "as gdb's x/i shows it: addresses are not looked up first"),
         flag('x', "offsets in hexadecimal"),
+        flag('h', "the same as -x"),
         flag('d', "offsets in decimal"),
-        value('b', "num", "bytes to skip behind each ud2"),
+        value('b', "[num]", "bytes to skip behind each ud2; alone, how many that are now"),
+        value('B', "num", "the same"),
     ],
     help: "A symbol or the start of a function shows the whole function, any other address one\n\
            instruction, unless a count is given.\n\n\
@@ -81,6 +87,10 @@ struct Request<'k> {
     to_next_symbol: bool,
     count: Option<u64>,
     skip_after_ud2: usize,
+    /// As gdb shows it.
+    unfiltered: bool,
+    /// Only so many, those that come last.
+    last: Option<u64>,
     lines: bool,
     flavor: Flavor,
     offsets: OffsetRadix,
@@ -96,21 +106,94 @@ const MAX_INSTRUCTION: u64 = 16;
 /// A function of more code than this is none.
 const MAX_FUNCTION: u64 = 1 << 20;
 
+/// What `dis -b` alone says.
+#[derive(Serialize)]
+struct Skipped {
+    bytes: u64,
+}
+
+impl Render for Skipped {
+    fn render(&self, out: &mut String, _: Style) {
+        out.push_str(&format!("encoded bytes being skipped after ud2a: {}\n", self.bytes));
+    }
+}
+
+fn number(session: &Session, word: &str) -> Result<u64, CommandError> {
+    let invalid = || CommandError::Message(format!("not a valid number: {word}"));
+    session.parse_number(word).ok_or_else(invalid)
+}
+
+/// Refuses options that contradict each other.
+fn exclude(arguments: &Arguments) -> Result<(), CommandError> {
+    let both = |a, b| arguments.has(a) && arguments.has(b);
+    let what = if both('d', 'x') || both('d', 'h') {
+        "-d and -x are mutually exclusive"
+    } else if both('r', 'f') {
+        "-r and -f are mutually exclusive"
+    } else if both('r', 's') {
+        "-r and -s are mutually exclusive"
+    } else if both('f', 's') {
+        "-f and -s are mutually exclusive"
+    } else if both('u', 's') {
+        "-s can only be used with kernel addresses"
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::message(what))
+}
+
+/// The functions that are called `word`, where there are several: which one is meant is not known.
+fn duplicates(session: &Session, word: &str) -> Option<CommandError> {
+    let kernel = &*session.kernel;
+    let mut named = kernel.all_symbols().ok()?.lookup_name(word);
+    named.retain(|symbol| kernel.is_code(symbol));
+    named.sort_by_key(|symbol| symbol.address);
+    if named.len() < 2 {
+        return None;
+    }
+    let mut text = format!("{word}: duplicate text symbols found:");
+    for symbol in named {
+        let line = kernel.line_at(symbol.address);
+        let line = line.map(|line| format!("{}: {}", line.file.full_path(), line.line));
+        text.push_str(&format!("\n{symbol} {}", line.unwrap_or_default()));
+    }
+    Some(CommandError::Message(text))
+}
+
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
     let kernel = session.kernel.clone();
     let usage = || CommandError::Usage(format!("Usage: dis {}", COMMAND.synopsis));
-    let word = arguments.first().ok_or_else(usage)?;
-    let number = |word: &str| {
-        let invalid = || CommandError::Message(format!("not a number: {word}"));
-        session.parse_number(word).ok_or_else(invalid)
+    exclude(arguments)?;
+    let given = arguments.value('b').or(arguments.value('B'));
+    let given = given.map(|word| number(session, word)).transpose()?;
+    if let Some(bytes) = given {
+        session.skip_after_ud2 = bytes.min(MAX_INSTRUCTION);
+    }
+    let Some(word) = arguments.first() else {
+        return match (arguments.has('b') || arguments.has('B'), given) {
+            (false, _) => Err(usage()),
+            (true, Some(_)) => Ok(()),
+            (true, None) => Ok(out.emit(&Skipped { bytes: session.skip_after_ud2 })?),
+        };
     };
-    let count = arguments.words.get(1).map(|word| number(word)).transpose()?;
+    let count = arguments.words.get(1).map(|word| number(session, word)).transpose()?;
+    if count == Some(0) {
+        return Err(CommandError::message("invalid count argument: 0"));
+    }
+    if !arguments.has('u')
+        && let Some(duplicates) = duplicates(session, word)
+    {
+        return Err(duplicates);
+    }
     let address = address_of(session, word)?;
+    if arguments.has('s') {
+        return source::list(session, word, address, count, out);
+    }
     let user = match arguments.has('u') {
         true => Some(UserMemory::of(&kernel, session.context()?)?),
         false => None,
     };
-    let hexadecimal = match (arguments.has('x'), arguments.has('d')) {
+    let hexadecimal = match (arguments.has('x') || arguments.has('h'), arguments.has('d')) {
         (true, _) => true,
         (_, true) => false,
         _ => session.settings.radix == Radix::Hexadecimal,
@@ -123,7 +206,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         end: None,
         to_next_symbol: false,
         count,
-        skip_after_ud2: arguments.value('b').map(number).transpose()?.unwrap_or(0) as usize,
+        skip_after_ud2: session.skip_after_ud2 as usize,
+        unfiltered: arguments.has('U'),
+        last: None,
         lines: arguments.has('l'),
         flavor: match session.settings.disassembly {
             DisassemblyFlavor::Att => Flavor::Att,
@@ -131,8 +216,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         },
         offsets: if hexadecimal { OffsetRadix::Hexadecimal } else { OffsetRadix::Decimal },
     };
-    request.set_bounds(arguments.has('r'), arguments.has('f'))?;
-    if request.lines && kernel.vmlinux().is_none() {
+    match request.unfiltered {
+        true => _ = request.count.get_or_insert(1),
+        false => request.set_bounds(arguments.has('r'), arguments.has('f'))?,
+    }
+    if request.lines && !kernel.has_lines() {
         out.warn("source lines need a vmlinux: mortis VMLINUX VMCORE");
     }
     request.show(out)
@@ -164,6 +252,7 @@ impl Request<'_> {
             self.decode_from = symbol.address;
             // Up to and including the instruction that starts at the address.
             self.end = Some(address.offset(1));
+            self.last = self.count.take();
         } else if forward || (self.count.is_none() && offset == 0) {
             self.end = Some(function_end);
             self.decode_from = symbol.address;
@@ -201,6 +290,7 @@ impl Request<'_> {
         let mut heading = None;
         let mut padding = Vec::new();
         let mut ended = false;
+        let mut kept = std::collections::VecDeque::new();
         while left > 0 && self.end.is_none_or(|end| address < end) {
             let bytes = self.bytes_at(address)?;
             let Some(instruction) = disassembler.instruction(address, &bytes) else { break };
@@ -225,6 +315,16 @@ impl Request<'_> {
             for inner in padding.drain(..) {
                 out.emit(&self.line(&inner, &options, &mut heading))?;
             }
+            if let Some(last) = self.last {
+                kept.push_back(instruction);
+                if kept.len() as u64 > last {
+                    kept.pop_front();
+                }
+                continue;
+            }
+            out.emit(&self.line(&instruction, &options, &mut heading))?;
+        }
+        for instruction in kept {
             out.emit(&self.line(&instruction, &options, &mut heading))?;
         }
         Ok(())
@@ -247,10 +347,7 @@ impl Request<'_> {
             Some(_) => None,
         };
         let source = match (&self.user, self.lines) {
-            (None, true) => self
-                .kernel
-                .vmlinux()
-                .and_then(|vmlinux| vmlinux.line_at(address, self.kernel.kaslr_offset())),
+            (None, true) => self.kernel.line_at(address),
             _ => None,
         };
         let position =
@@ -262,6 +359,7 @@ impl Request<'_> {
         let is_ftrace_nop = symbol.as_ref().is_some_and(|(_, offset)| *offset == 0)
             && instruction.text(options) == FTRACE_NOP;
         let whole = match &self.user {
+            None if self.unfiltered => format!("   {}", instruction.line(options)),
             None if is_ftrace_nop => format!("{} [FTRACE NOP]", instruction.line(options)),
             None => instruction.line(options),
             // gdb indents addresses that have no symbol.

@@ -186,7 +186,13 @@ pub(super) fn chosen_cpus(session: &Session, cpuspec: &str) -> Result<Vec<u32>, 
     if cpuspec.is_empty() {
         return Ok(vec![session.context()?.cpu(&session.kernel)?]);
     }
-    session.cpus(cpuspec)
+    let invalid = || CommandError::Message(format!("invalid cpu specification: {cpuspec}"));
+    let possible = &session.kernel.cpus()?.possible;
+    let mut numbers = cpuspec.split([',', '-']).filter_map(|number| number.parse::<u32>().ok());
+    match numbers.all(|cpu| possible.contains(&cpu)) {
+        true => session.cpus(cpuspec).map_err(|_| invalid()),
+        false => Err(invalid()),
+    }
 }
 
 fn per_cpu_addresses(

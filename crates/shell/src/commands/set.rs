@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "set",
     aliases: &[],
     summary: "the task in focus, and the settings",
-    synopsis: "[[-a] pid | task] | [-c cpu] | -p | -v | [variable [value]]",
+    synopsis: "[[-a] [pid | taskp] | [-c cpu] | -p] | [crash_variable [setting]] | -v",
     options: &[
         flag('p', "focus on the task that died"),
         value('c', "cpu", "focus on the task that was running on a CPU"),
@@ -28,6 +28,8 @@ pub const COMMAND: Command = Command {
            scroll on|off|less|more|CRASHPAGER  page long output on a terminal, and with what\n  \
            print_max N                         array elements that p and struct show\n  \
            edit emacs|vi                       the keys of the line editor\n  \
+           null-stop on|off                    end arrays of characters at their first NUL\n  \
+           src DIRECTORY                       where the kernel's sources are, for dis -s\n  \
            disassembly att|intel               the spelling of instructions\n  \
            silent on|off                       no echo of the lines of input files\n  \
            gdb on|off                          take lines for gdb's\n\

@@ -1,31 +1,39 @@
 //! `sym`: symbols by name and by address.
 
+mod listing;
+
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
 use crate::output::{Output, Render, Style};
-use crate::session::Session;
+use crate::session::{Radix, Session};
 use mortis_debuginfo::symbols::{Symbol, SymbolTable};
 use mortis_kernel::Kernel;
 use mortis_memory::VirtAddr;
 use serde::Serialize;
+
+use listing::not_found;
 
 /// `sym`.
 pub const COMMAND: Command = Command {
     name: "sym",
     aliases: &[],
     summary: "symbols by name and by address",
-    synopsis: "[-l] | [-M] | [-m module] | [-p|-n] | [-q|-Q string] | [symbol | vaddr]...",
+    synopsis: "[-l] | [-M] | [-m module] | [-p|-n] | [-q string] | [symbol | vaddr]",
     options: &[
         flag('l', "every symbol of the kernel and its modules"),
+        flag('L', "the same"),
         flag('M', "every symbol of every module"),
         value('m', "module", "every symbol of one module"),
         flag('p', "also the symbol before"),
         flag('n', "also the symbol after"),
         value('q', "string", "every symbol whose name holds the string"),
-        value('Q', "string", "the same, with their number behind them"),
+        value('Q', "string", "how many symbols have names that hold the string"),
+        flag('s', "the section instead of the source line"),
     ],
-    help: "Shows address, nm letter, name and, with a vmlinux, the source line of code.\n\n\
-           Examples:\n  sym jiffies\n  sym ffffffff810d5e86\n  sym -q sysrq",
+    help: "Shows address, nm letter, name and, with a vmlinux (of a module, with its file: mod -s),\n\
+           the source line of code. Lists of modules' symbols have marks where each part of a\n\
+           module's memory starts and ends.\n\n\
+           Examples:\n  sym jiffies\n  sym ffffffff810d5e86\n  sym -q sysrq\n  sym -m virtio_net",
     run,
 };
 
@@ -40,101 +48,165 @@ struct SymbolLine {
     module: Option<String>,
     /// `file: line` of code.
     line: Option<String>,
-    /// Whether an address was asked for, or a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    section: Option<String>,
+    /// Whether it is code, and its line was asked for: a blank stands where none is known.
     #[serde(skip)]
-    exact: bool,
+    room_for_line: bool,
+    #[serde(skip)]
+    room_for_section: bool,
+    #[serde(skip)]
+    without_module: bool,
+    #[serde(skip)]
+    indent: &'static str,
+    #[serde(skip)]
+    hexadecimal: bool,
 }
 
 impl Render for SymbolLine {
     fn render(&self, out: &mut String, style: Style) {
-        out.push_str(&format!("{} ({}) ", &self.address[2..], self.letter));
+        out.push_str(&format!("{}{} ({}) ", self.indent, &self.address[2..], self.letter));
         out.push_str(&style.name(&self.name));
-        if self.offset != 0 {
-            out.push_str(&format!("+{}", self.offset));
+        match (self.offset, self.hexadecimal) {
+            (0, _) => {}
+            (offset, true) => out.push_str(&format!("+{offset:#x}")),
+            (offset, false) => out.push_str(&format!("+{offset}")),
         }
-        if let Some(module) = &self.module {
+        if let Some(module) = self.module.as_ref().filter(|_| !self.without_module) {
             out.push_str(&format!(" [{module}]"));
         }
-        match &self.line {
-            Some(line) => out.push_str(&format!(" {line}\n")),
-            None if self.exact => out.push_str(" \n"),
-            None => out.push('\n'),
+        if self.room_for_line {
+            out.push_str(&format!(" {}", self.line.as_deref().unwrap_or_default()));
+        }
+        if self.room_for_section {
+            out.push_str(&format!(" [{}]", self.section.as_deref().unwrap_or_default()));
+        }
+        out.push('\n');
+    }
+}
+
+/// What else is asked for of a symbol.
+struct Wanted<'k> {
+    kernel: &'k Kernel,
+    sections: bool,
+    hexadecimal: bool,
+}
+
+impl SymbolLine {
+    fn listed(name: &str, address: VirtAddr, letter: char, module: Option<&str>) -> Self {
+        Self {
+            address: format!("{:#x}", address.0),
+            letter,
+            name: name.to_owned(),
+            offset: 0,
+            module: module.map(str::to_owned),
+            line: None,
+            section: None,
+            room_for_line: false,
+            room_for_section: false,
+            without_module: false,
+            indent: "",
+            hexadecimal: false,
         }
     }
 }
 
-impl SymbolLine {
-    fn new(kernel: &Kernel, symbol: &Symbol, offset: u64, with_line: bool) -> Self {
-        let line = (with_line && kernel.is_code(symbol))
-            .then(|| source_line(kernel, symbol.address.offset(offset)))
-            .flatten();
-        Self {
-            address: format!("{:#x}", symbol.address.0.wrapping_add(offset)),
-            letter: symbol.letter,
-            name: symbol.name.to_string(),
-            offset,
-            module: symbol.module.as_deref().map(str::to_owned),
+impl Wanted<'_> {
+    fn line(&self, symbol: &Symbol, offset: u64) -> SymbolLine {
+        let address = symbol.address.offset(offset);
+        let code = self.kernel.is_code(symbol);
+        let line = (code && !self.sections).then(|| source_line(self.kernel, address)).flatten();
+        let module = symbol.module.as_deref();
+        SymbolLine {
             line,
-            exact: false,
+            offset,
+            section: self.sections.then(|| self.kernel.section_at(address)).flatten(),
+            room_for_line: code && !self.sections,
+            room_for_section: self.sections,
+            hexadecimal: self.hexadecimal,
+            ..SymbolLine::listed(&symbol.name, address, self.letter(symbol), module)
         }
+    }
+
+    /// Its nm letter. kallsyms calls per-CPU variables absolute, which their offsets are; the
+    /// vmlinux tells more.
+    fn letter(&self, symbol: &Symbol) -> char {
+        if symbol.letter != 'A' || !self.kernel.is_per_cpu(symbol) {
+            return symbol.letter;
+        }
+        let same = |known: &Symbol| known.address == symbol.address;
+        let elf = self.kernel.elf_symbols();
+        elf.and_then(|elf| elf.lookup_name(&symbol.name).find(same)).map_or('D', |it| it.letter)
     }
 }
 
 /// `file: line` of the instruction at `address`.
 fn source_line(kernel: &Kernel, address: VirtAddr) -> Option<String> {
-    let line = kernel.vmlinux()?.line_at(address, kernel.kaslr_offset())?;
+    let line = kernel.line_at(address)?;
     Some(format!("{}: {}", line.file.full_path(), line.line))
 }
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
     let kernel = session.kernel.clone();
     let symbols = kernel.all_symbols()?;
-    if arguments.has('l') {
-        return list(out, symbols, |_, _| true);
-    }
-    if arguments.has('M') {
-        return list(out, symbols, |_, module| module.is_some());
+    let mut asked = false;
+    if arguments.has('l') || arguments.has('L') {
+        listing::all(session, out)?;
+        asked = true;
+    } else if arguments.has('M') {
+        listing::modules(session, None, out)?;
+        asked = true;
     }
     if let Some(wanted) = arguments.value('m') {
-        if !symbols.modules().iter().any(|module| **module.name() == *wanted) {
-            return Err(CommandError::Message(format!("no module called {wanted}")));
-        }
-        return list(out, symbols, |_, module| module == Some(wanted));
+        listing::modules(session, Some(wanted), out)?;
+        asked = true;
     }
-    if let Some(part) = arguments.value('q').or(arguments.value('Q')) {
-        let mut found = 0u64;
-        list(out, symbols, |name, _| {
-            let hit = name.contains(part);
-            found += u64::from(hit);
-            hit
-        })?;
-        if arguments.has('Q') && found > 0 {
-            out.layout(&format!("{found} found\n"))?;
-        }
-        return if found > 0 { Ok(()) } else { Err(not_found(symbols, part)) };
+    if let Some(part) = arguments.value('q') {
+        listing::holding(session, part, "", out)?;
+        asked = true;
     }
-    if arguments.words.is_empty() {
+    if let Some(part) = arguments.value('Q') {
+        listing::count(session, part, out)?;
+        asked = true;
+    }
+    if arguments.words.is_empty() && !asked {
         return Err(CommandError::Usage(format!("Usage: sym {}", COMMAND.synopsis)));
     }
+    let wanted = Wanted {
+        kernel: &kernel,
+        sections: arguments.has('s'),
+        hexadecimal: session.settings.radix == Radix::Hexadecimal,
+    };
+    let mut failed = Ok(());
     for word in &arguments.words {
-        for (symbol, offset) in resolve(session, symbols, word)? {
+        let found = match resolve(session, symbols, word) {
+            Ok(found) => found,
+            Err(CommandError::Shown(_)) => {
+                out.layout(&format!("{}\n", not_found(session, word)))?;
+                failed = Err(CommandError::Shown(format!("symbol not found: {word}")));
+                continue;
+            }
+            Err(error) => {
+                failed = Err(error);
+                continue;
+            }
+        };
+        for (symbol, offset) in found {
             let before = arguments.has('p').then(|| neighbour(symbols, &symbol, false)).flatten();
             let after = arguments.has('n').then(|| neighbour(symbols, &symbol, true)).flatten();
-            for (symbol, offset, exact) in [
-                before.map(|symbol| (symbol, 0, true)),
-                Some((symbol, offset, false)),
-                after.map(|symbol| (symbol, 0, true)),
+            for (symbol, offset) in [
+                before.map(|symbol| (symbol, 0)),
+                Some((symbol, offset)),
+                after.map(|symbol| (symbol, 0)),
             ]
             .into_iter()
             .flatten()
             {
-                let mut line = SymbolLine::new(&kernel, &symbol, offset, !exact);
-                line.exact = exact && kernel.is_code(&symbol);
-                out.emit(&line)?;
+                out.emit(&wanted.line(&symbol, offset))?;
             }
         }
     }
-    Ok(())
+    failed
 }
 
 /// The symbols that a word means: every one of that name, or the one an address lies in.
@@ -147,9 +219,16 @@ fn resolve(
     if !named.is_empty() {
         return Ok(named.into_iter().map(|symbol| (symbol, 0)).collect());
     }
+    // What kallsyms leaves out.
+    if let Some(elf) = session.kernel.elf_symbols() {
+        let named: Vec<Symbol> = elf.lookup_name(word).collect();
+        if !named.is_empty() {
+            return Ok(named.into_iter().map(|symbol| (symbol, 0)).collect());
+        }
+    }
     let address = match session.address(word) {
         Ok(address) => address,
-        Err(_) => return Err(not_found(symbols, word)),
+        Err(_) => return Err(CommandError::Shown(format!("symbol not found: {word}"))),
     };
     // The offset of a per-CPU variable is no address, but it is known by it.
     let per_cpu = || {
@@ -171,56 +250,16 @@ fn neighbour(symbols: &SymbolTable, symbol: &Symbol, above: bool) -> Option<Symb
     symbols.lookup_address(symbol.address.back(1)).map(|(symbol, _)| symbol)
 }
 
-fn list(
-    out: &mut Output,
-    symbols: &SymbolTable,
-    mut wanted: impl FnMut(&str, Option<&str>) -> bool,
-) -> Result<(), CommandError> {
-    let mut result = Ok(());
-    symbols.for_each(|name, address, letter, module| {
-        if result.is_ok() && wanted(name, module) {
-            result = out.emit(&SymbolLine {
-                address: format!("{:#x}", address.0),
-                letter,
-                name: name.to_owned(),
-                offset: 0,
-                module: module.map(str::to_owned),
-                line: None,
-                exact: false,
-            });
-        }
-    });
-    Ok(result?)
-}
-
 /// The address that a word of a command means; see [`Session::address`]. A wrong name is answered
 /// with those that are like it.
 pub(super) fn address_of(session: &Session, word: &str) -> Result<VirtAddr, CommandError> {
     let found = session.address(word);
-    match (&found, session.kernel.all_symbols()) {
-        (Err(CommandError::Message(message)), Ok(symbols))
+    match &found {
+        Err(CommandError::Message(message))
             if message.strip_prefix("symbol not found: ") == Some(word) =>
         {
-            Err(not_found(symbols, word))
+            Err(CommandError::Plain(not_found(session, word)))
         }
         _ => found,
     }
-}
-
-/// How many alternatives a wrong name is answered with.
-const ALTERNATIVES: usize = 16;
-
-fn not_found(symbols: &SymbolTable, name: &str) -> CommandError {
-    let mut alternatives = Vec::new();
-    symbols.for_each(|symbol, address, letter, module| {
-        if alternatives.len() < ALTERNATIVES && symbol.contains(name) {
-            let module = module.map_or(String::new(), |module| format!(" [{module}]"));
-            alternatives.push(format!("\n  {:x} ({letter}) {symbol}{module}", address.0));
-        }
-    });
-    let alternatives = match alternatives.is_empty() {
-        true => "\n  (none found)".to_owned(),
-        false => alternatives.concat(),
-    };
-    CommandError::Message(format!("symbol not found: {name}\npossible alternatives:{alternatives}"))
 }

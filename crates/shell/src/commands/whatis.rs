@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     name: "whatis",
     aliases: &[],
     summary: "the type of a symbol, the definition of a type, types by size",
-    synopsis: "[[-o] [struct | union | typedef | symbol | expression]] | [[-r [size|range]] [-m member]]",
+    synopsis: "[[-o] [struct | union | typedef | symbol]] | \n         [[-r [size|range]] [-m member]]",
     options: &[
         flag('o', "offsets of the members"),
         value('r', "size", "types of that many bytes, or of a range of sizes: 40-48"),
@@ -214,7 +214,10 @@ fn show_expression(
     let ty = evaluator
         .parse_type(expression)
         .or_else(|_| evaluator.evaluate(expression).map(|value| value.ty))
-        .map_err(|_| CommandError::Message(format!("cannot resolve: {expression}")))?;
+        .map_err(|_| {
+            let synopsis = COMMAND.synopsis;
+            CommandError::Usage(format!("cannot resolve: {expression}\nUsage: whatis {synopsis}"))
+        })?;
     let ty = type_name(types, ty);
     let text = format!("{ty}\n");
     Ok(out.emit(&Declared { symbol: None, ty, text })?)

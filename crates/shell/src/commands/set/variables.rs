@@ -6,6 +6,7 @@ use crate::output::{Output, Render, Style};
 use crate::pager;
 use crate::session::{Editing, PagerChoice};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// A setting.
 #[derive(Serialize)]
@@ -43,8 +44,6 @@ const WITHOUT_EFFECT: &[(&str, &str, Values)] = &[
     ("hash", "on", Values::OnOff),
     ("unwind", "off", Values::OnOff),
     ("zero_excluded", "off", Values::OnOff),
-    ("null-stop", "off", Values::OnOff),
-    ("scope", "0 (not set)", Values::Any),
     ("offline", "show", Values::Words(&["show", "hide"])),
     ("redzone", "on", Values::OnOff),
     ("error", "default", Values::Any),
@@ -54,7 +53,7 @@ const WITHOUT_EFFECT: &[(&str, &str, Values)] = &[
 pub fn names() -> impl Iterator<Item = &'static str> {
     ["scroll", "radix", "hex", "dec", "print_max", "edit", "vi", "emacs", "silent", "gdb"]
         .into_iter()
-        .chain(["disassembly", "namelist"])
+        .chain(["disassembly", "namelist", "null-stop", "scope", "src"])
         .chain(WITHOUT_EFFECT.iter().map(|(name, ..)| *name))
 }
 
@@ -65,7 +64,7 @@ pub fn values(name: &str) -> &'static [&'static str] {
         "radix" => &["10", "16"],
         "edit" => &["emacs", "vi"],
         "disassembly" => &["att", "intel"],
-        "silent" | "gdb" => &["on", "off"],
+        "silent" | "gdb" | "null-stop" => &["on", "off"],
         name => match WITHOUT_EFFECT.iter().find(|(known, ..)| *known == name) {
             Some((.., Values::OnOff)) => &["on", "off"],
             Some((.., Values::Words(words))) => words,
@@ -106,6 +105,18 @@ fn value(session: &Session, name: &str) -> Option<String> {
             Some(path) => path.display().to_string(),
             None => "(none)".to_owned(),
         },
+        "null-stop" => on_off(settings.null_stop).to_owned(),
+        "scope" => match settings.scope {
+            None => "0 (not set)".to_owned(),
+            Some(address) => {
+                let name = session.kernel.symbolize(address).unwrap_or_default();
+                format!("{:x} ({name})", address.0)
+            }
+        },
+        "src" => match &settings.source {
+            Some(path) => path.display().to_string(),
+            None => "(not set)".to_owned(),
+        },
         "dumpfile" => session.files.dump.display().to_string(),
         "gdb" => on_off(settings.gdb).to_owned(),
         "disassembly" => match settings.disassembly {
@@ -144,6 +155,7 @@ pub(super) fn show_all(session: &Session, out: &mut Output) -> Result<(), Comman
         "redzone",
         "error",
         "disassembly",
+        "src",
     ];
     for name in ORDER {
         if let Some(value) = value(session, name) {
@@ -164,8 +176,35 @@ pub(super) fn set(
         let new = new.map(|new| format!("{new} ")).unwrap_or_default();
         CommandError::Message(format!("invalid command: set {name} {new}"))
     };
+    // Before the settings are lent out.
+    let scope = match (name, new) {
+        ("scope", Some(word)) => Some(session.address(word).map_err(|_| wrong())?),
+        _ => None,
+    };
     let settings = &mut session.settings;
     let shown = match name {
+        "scope" => {
+            if let Some(address) = scope {
+                settings.scope = Some(address).filter(|address| !address.is_null());
+            }
+            "scope"
+        }
+        "null-stop" => {
+            if let Some(word) = new {
+                settings.null_stop = switch(word).ok_or_else(wrong)?;
+            }
+            "null-stop"
+        }
+        "src" => {
+            if let Some(word) = new {
+                let path = PathBuf::from(word);
+                if !path.is_dir() {
+                    return Err(CommandError::Message(format!("{word} is not a directory")));
+                }
+                settings.source = Some(path);
+            }
+            "src"
+        }
         "radix" | "hex" | "dec" => {
             settings.radix = match (name, new) {
                 ("hex", _) => Radix::Hexadecimal,
@@ -233,7 +272,11 @@ pub(super) fn set(
         // Without a name behind it; with one, crash takes it in start-up files only.
         "namelist" => "namelist",
         "data_debug" => return Ok(true),
-        "free" => return shown(out, "free", "0 pages freed".to_owned()),
+        "free" => {
+            // There is no such cache to be emptied.
+            out.layout("0 pages freed\n")?;
+            return Ok(true);
+        }
         name => {
             let Some((known, _, values)) = WITHOUT_EFFECT.iter().find(|(known, ..)| *known == name)
             else {
