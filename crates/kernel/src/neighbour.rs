@@ -18,7 +18,7 @@ layout! {
 layout! {
     /// A table of neighbours that can be replaced as it grows: include/net/neighbour.h.
     pub struct NeighHashTable = "neigh_hash_table" {
-        /// Heads of `hlist`s since f7f52738637f (6.13), pointers to neighbours before.
+        /// Heads of `hlist`s since 6.13, pointers to neighbours before.
         buckets: "hash_heads" | "hash_buckets",
         hash_shift: "hash_shift",
     }

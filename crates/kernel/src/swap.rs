@@ -127,6 +127,18 @@ impl Kernel {
         Ok(if mode & S_IFMT == S_IFBLK { SwapKind::Partition } else { SwapKind::File })
     }
 
+    /// The path of the file or device node that swap device `index` was switched on by; none where
+    /// there is no such device or the path is not in the dump.
+    pub fn swap_device_path(&self, index: u32) -> Option<String> {
+        let array = self.symbol("swap_info").ok()?;
+        if u64::from(index) >= self.read_symbol::<4>("nr_swapfiles").ok()?.min(MAX_SWAPFILES) {
+            return None;
+        }
+        let device = self.read_pointer(array.offset(u64::from(index) * 8)).ok()?;
+        let file = self.layout::<SwapInfo>().ok()?.swap_file.pointer(self, device).ok()?;
+        self.file_path(file).ok()
+    }
+
     /// All swap together, as `si_swapinfo()` reckons: the kernel's own counters, which leave out
     /// a device that is being switched off, and what such a device still holds.
     ///

@@ -1,12 +1,14 @@
 //! A task's user memory, as far as its pages were in RAM.
 
 use crate::address_space::read_paged;
-use crate::arch::x86_64::paging::{PageTable, Walk};
+use crate::arch::x86_64::paging::{Level, PageTable, Walk};
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::tasks::Task;
-use mortis_memory::{PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory};
+use mortis_memory::{
+    PhysAddr, PhysicalMemory, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory,
+};
 
 layout! {
     /// A process's memory: include/linux/mm_types.h.
@@ -20,6 +22,14 @@ layout! {
 pub struct UserMemory<'k> {
     kernel: &'k Kernel,
     page_table: PageTable,
+}
+
+/// How 2 MiB of user memory are mapped.
+pub(crate) enum Mapping {
+    /// By a page of the lowest level of the page table.
+    Table(PhysAddr),
+    /// By a page that large or larger: where they begin.
+    Large(PhysAddr),
 }
 
 /// Where user space ends on x86_64: the half of the address space below the hole.
@@ -60,6 +70,27 @@ impl<'k> UserMemory<'k> {
     /// Walks the page table for `address`.
     pub fn walk(&self, address: UserAddr) -> Walk {
         self.page_table.walk(&**self.kernel.memory().physical(), VirtAddr(address.0))
+    }
+
+    /// The physical memory below.
+    pub(crate) fn physical(&self) -> &dyn PhysicalMemory {
+        &**self.kernel.memory().physical()
+    }
+
+    /// Where the page begins that an entry of the page table in use points to.
+    pub(crate) fn frame(&self, entry: u64) -> PhysAddr {
+        self.page_table.frame(entry)
+    }
+
+    /// How the 2 MiB from `base` on are mapped.
+    pub(crate) fn mapping(&self, base: UserAddr) -> Result<Mapping, ReadError> {
+        let walk = self.walk(base);
+        match walk.entries.last() {
+            Some(entry) if entry.level == Level::Pte => {
+                Ok(Mapping::Table(PhysAddr(entry.at.0 & !0xfff)))
+            }
+            _ => walk.result.map(|found| Mapping::Large(found.address)),
+        }
     }
 
     /// Fills `buf` from `address` on.

@@ -96,6 +96,12 @@ impl Arguments {
             .and_then(|(_, value)| value.as_deref())
     }
 
+    /// All values given to the option `letter`, in order.
+    pub fn values(&self, letter: char) -> impl Iterator<Item = &str> {
+        let given = self.options.iter().filter(move |(given, _)| *given == letter);
+        given.filter_map(|(_, value)| value.as_deref())
+    }
+
     /// The first word.
     pub fn first(&self) -> Option<&str> {
         self.words.first().map(String::as_str)

@@ -6,9 +6,11 @@ use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod alias;
 pub mod bt;
+pub mod dev;
 pub mod dis;
 pub mod exit;
 pub mod extend;
+pub mod files;
 pub mod foreach;
 pub mod gdb;
 pub mod help;
@@ -16,18 +18,23 @@ pub mod irq;
 pub mod kmem;
 pub mod log;
 pub mod mod_;
+pub mod mount;
 pub mod net;
 pub mod p;
+pub mod pagecache;
 pub mod ps;
 pub mod rd;
 pub mod repeat;
 pub mod runq;
 pub mod set;
+pub mod sig;
 pub mod struct_;
 pub mod swap;
 pub mod sym;
 pub mod sys;
+pub mod task;
 pub mod timer;
+pub mod vm;
 pub mod vtop;
 pub mod whatis;
 pub mod wr;
@@ -36,9 +43,11 @@ pub mod wr;
 pub const TABLE: &[&Command] = &[
     &alias::COMMAND,
     &bt::COMMAND,
+    &dev::COMMAND,
     &dis::COMMAND,
     &exit::EXIT,
     &extend::COMMAND,
+    &files::COMMAND,
     &foreach::COMMAND,
     &gdb::COMMAND,
     &help::COMMAND,
@@ -46,14 +55,17 @@ pub const TABLE: &[&Command] = &[
     &kmem::COMMAND,
     &log::COMMAND,
     &mod_::COMMAND,
+    &mount::COMMAND,
     &net::COMMAND,
     &p::COMMAND,
+    &pagecache::COMMAND,
     &ps::COMMAND,
     &exit::QUIT,
     &rd::COMMAND,
     &runq::COMMAND,
     &repeat::COMMAND,
     &set::COMMAND,
+    &sig::COMMAND,
     &struct_::POINTER,
     &struct_::STRUCT,
     &struct_::UNION,
@@ -61,6 +73,8 @@ pub const TABLE: &[&Command] = &[
     &sym::COMMAND,
     &sys::COMMAND,
     &timer::COMMAND,
+    &task::COMMAND,
+    &vm::COMMAND,
     &vtop::COMMAND,
     &whatis::COMMAND,
     &wr::COMMAND,

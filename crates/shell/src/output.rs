@@ -177,6 +177,11 @@ impl<'a> Output<'a> {
         self.face
     }
 
+    /// How text is to look.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
     /// Hands one item on.
     ///
     /// # Errors
@@ -280,6 +285,44 @@ impl<'a> Output<'a> {
             self.buffer.push_str(&format!("],\"warnings\":{warnings},\"error\":{error}}}\n"));
         }
         self.flush_buffer()
+    }
+}
+
+/// An item whose text was made where the item was, on another thread maybe.
+#[derive(Clone, Debug)]
+pub struct Rendered<T> {
+    item: T,
+    text: String,
+}
+
+impl<T> Rendered<T> {
+    /// `item` with its text, which only [`Face::Text`] needs.
+    pub fn new(item: T, face: Face, style: Style) -> Self
+    where
+        T: Render,
+    {
+        Self::of(item, face, |item, text| item.render(text, style))
+    }
+
+    /// The same with the text that `render` gives it.
+    pub fn of(item: T, face: Face, render: impl FnOnce(&T, &mut String)) -> Self {
+        let mut text = String::new();
+        if face == Face::Text {
+            render(&item, &mut text);
+        }
+        Self { item, text }
+    }
+}
+
+impl<T> Render for Rendered<T> {
+    fn render(&self, out: &mut String, _: Style) {
+        out.push_str(&self.text);
+    }
+}
+
+impl<T: Serialize> Serialize for Rendered<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.item.serialize(serializer)
     }
 }
 

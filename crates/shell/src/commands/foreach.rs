@@ -1,9 +1,8 @@
 //! `foreach`: another command for each of many tasks.
 
-use super::bt;
-use super::net;
+use super::ps::Request;
 use super::ps::selection::{self, Selector, is_number, quoted};
-use super::ps::{self, Request};
+use super::{bt, files, net, sig, task, vm};
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
 use crate::commands;
@@ -34,6 +33,7 @@ pub const COMMAND: Command = Command {
         flag('F', GIVEN_ON),
         flag('g', GIVEN_ON),
         flag('G', GIVEN_ON),
+        flag('h', GIVEN_ON),
         flag('i', GIVEN_ON),
         flag('k', GIVEN_ON),
         flag('l', GIVEN_ON),
@@ -78,9 +78,13 @@ const SUBCOMMANDS: &[(&str, Heading)] = &[
     ("set", Heading::ByForeach),
     ("sig", Heading::ByCommand),
     ("task", Heading::ByCommand),
+    (TEST, Heading::ByForeach),
     ("vm", Heading::ByCommand),
     ("vtop", Heading::ByForeach),
 ];
+
+/// What crash keeps for trying something out: it says which tasks are meant, and does nothing.
+const TEST: &str = "test";
 
 /// Which tasks are meant.
 #[derive(Default)]
@@ -104,19 +108,32 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         }
     };
     let rest: Vec<&String> = words.collect();
+    if name == TEST {
+        let tasks = selection.tasks(session, out)?;
+        for (index, &task) in tasks.iter().enumerate() {
+            out.layout(if index > 0 { "\n" } else { "" })?;
+            out.emit(&TaskHeader::read(&session.kernel, task))?;
+        }
+        return Ok(());
+    }
     let command = commands::find(name)
         .ok_or_else(|| CommandError::Message(format!("{name}: command not available")))?;
     let tasks = selection.tasks(session, out)?;
     let options = options_of(arguments);
-    if name == ps::COMMAND.name {
-        let arguments = Arguments::parse(command, &options)?;
-        return Request::parse(session, &arguments)?.run_for(session, &tasks, out);
-    }
-    if name == bt::COMMAND.name {
-        return bt::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
-    }
-    if name == net::COMMAND.name {
-        return net::run_for(session, &tasks, &Arguments::parse(command, &options)?, out);
+    let given_on = Arguments::parse(command, &options);
+    match name {
+        "bt" => return bt::run_for(session, &tasks, &given_on?, out),
+        "files" => return files::run_for(session, &tasks, arguments, out),
+        "net" => return net::run_for(session, &tasks, &given_on?, out),
+        "ps" if tasks.is_empty() => return Ok(()),
+        "ps" => return Request::parse(session, &given_on?)?.run_for(session, &tasks, out),
+        "sig" => return sig::run_for(session, &tasks, &given_on?, out),
+        "task" => return task::run_for(session, &tasks, &given_on?, out),
+        "vm" => return vm::run_for(session, &tasks, &given_on?, out),
+        "vtop" if rest.is_empty() => {
+            return Err(CommandError::message("foreach command requires address argument"));
+        }
+        _ => {}
     }
     let each = Each { command, heading, options, rest };
     let focus = session.swap_context(None);

@@ -11,7 +11,7 @@ use crate::command::{Command, CommandError, Opt, flag, value};
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use crate::typed_value::{TypedValue, ValueStyle};
-use member::MemberValue;
+pub(super) use member::MemberValue;
 use memory::ChosenMemory;
 use mortis_debuginfo::types::CompoundKind;
 use mortis_kernel::expression::{Evaluator, Place, Value};

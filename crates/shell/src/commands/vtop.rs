@@ -101,7 +101,7 @@ fn hexadecimal(value: &Known<Hex>) -> String {
 
 /// The record of a page frame.
 #[derive(Serialize)]
-struct PageLine {
+pub(super) struct PageLine {
     page: Hex,
     physical: Hex,
     mapping: Known<Hex>,
@@ -112,7 +112,7 @@ struct PageLine {
 }
 
 impl PageLine {
-    fn read(kernel: &Kernel, physical: PhysAddr) -> Option<Self> {
+    pub(super) fn read(kernel: &Kernel, physical: PhysAddr) -> Option<Self> {
         let record = kernel.page_record(physical).ok()?;
         let names = record.flags.as_ref().map(|flags| kernel.page_flag_names(*flags));
         Some(Self {
@@ -127,6 +127,10 @@ impl PageLine {
     }
 }
 
+/// What stands over the lines.
+pub(super) const PAGE_HEADING: &str =
+    "      PAGE       PHYSICAL      MAPPING       INDEX CNT FLAGS\n";
+
 impl Render for PageLine {
     fn render(&self, out: &mut String, _: Style) {
         let index = hexadecimal(&self.index.clone().map(Hex));
@@ -135,8 +139,7 @@ impl Render for PageLine {
             false => format!(" {}", self.flag_names.join(",")),
         };
         out.push_str(&format!(
-            "      PAGE       PHYSICAL      MAPPING       INDEX CNT FLAGS\n\
-             {:x} {:>8x} {:>16} {index:>8} {:>2} {}{names}\n",
+            "{:x} {:>8x} {:>16} {index:>8} {:>2} {}{names}\n",
             self.page.0,
             self.physical.0,
             hexadecimal(&self.mapping),
@@ -236,6 +239,7 @@ impl Render for Translated {
             area.render(out, style);
         }
         if let Some(page) = &self.page {
+            out.push_str(PAGE_HEADING);
             page.render(out, style);
         }
     }

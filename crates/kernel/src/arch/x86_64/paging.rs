@@ -81,6 +81,16 @@ pub struct PageTable {
 }
 
 impl PageTable {
+    /// Where the page or table begins that an entry in use points to.
+    pub const fn frame(&self, entry: u64) -> PhysAddr {
+        if entry & PRESENT == 0 {
+            // A PROT_NONE entry stores its frame number inverted, against L1TF
+            // (6b28baca9b1f, arch/x86/include/asm/pgtable-invert.h).
+            return PhysAddr(!entry & PHYSICAL_MASK);
+        }
+        PhysAddr(entry & PHYSICAL_MASK & !self.encryption_mask)
+    }
+
     /// Translates `address`, handing every entry met to `visit`.
     fn translate_with(
         &self,
@@ -108,12 +118,7 @@ impl PageTable {
             if value & (PRESENT | PROTNONE) == 0 {
                 return Err(ReadError::new(address, Unavailable::Unmapped));
             }
-            let mut frame = value & PHYSICAL_MASK & !self.encryption_mask;
-            if value & PRESENT == 0 {
-                // A PROT_NONE entry stores its frame number inverted, against L1TF
-                // (6b28baca9b1f, arch/x86/include/asm/pgtable-invert.h).
-                frame = !value & PHYSICAL_MASK;
-            }
+            let frame = self.frame(value).0;
             let huge = value & PAGE_SIZE_BIT != 0 && matches!(level, Level::Pud | Level::Pmd);
             if huge || level == Level::Pte {
                 let page_size = 1u64 << shift;

@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 32;
 
 /// A member and its value.
 #[derive(Serialize)]
-pub(super) struct MemberValue {
+pub(in crate::commands) struct MemberValue {
     /// Its path: `se.load`.
     pub name: String,
     #[serde(rename = "type")]
