@@ -12,6 +12,7 @@ pub mod exit;
 pub mod extend;
 pub mod files;
 pub mod foreach;
+pub mod fuser;
 pub mod gdb;
 pub mod help;
 pub mod irq;
@@ -49,6 +50,7 @@ pub const TABLE: &[&Command] = &[
     &extend::COMMAND,
     &files::COMMAND,
     &foreach::COMMAND,
+    &fuser::COMMAND,
     &gdb::COMMAND,
     &help::COMMAND,
     &irq::COMMAND,

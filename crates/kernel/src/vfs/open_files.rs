@@ -51,6 +51,9 @@ const DEFAULT_MAX_DESCRIPTORS: u64 = 1 << 20;
 /// What the user can allow at most.
 const MAX_DESCRIPTORS: u64 = 1 << 30;
 
+/// Files that are read of one table, however many bits of its bitmap are set.
+const MAX_FILES: usize = 1 << 20;
+
 /// Descriptors that a word of the table's bitmap is about.
 const WORD_BITS: u64 = 64;
 
@@ -59,7 +62,7 @@ const CHUNK_WORDS: u64 = 512;
 
 /// Tables that are remembered, and descriptors in all of them together. More are read anew.
 const MAX_REMEMBERED: usize = 1 << 12;
-const MAX_REMEMBERED_FILES: usize = 1 << 18;
+const MAX_REMEMBERED_FILES: usize = 1 << 16;
 
 /// A file behind a descriptor.
 #[derive(Clone, Debug)]
@@ -268,6 +271,14 @@ impl<'k> OpenFilesReader<'k> {
             let bytes = kernel.read_bytes(bitmap.offset(first * 8), count * 8)?;
             let (chunk, _) = bytes.as_chunks::<8>();
             for (word, open) in (first..).zip(chunk.iter().map(|word| u64::from_le_bytes(*word))) {
+                if found.len() > MAX_FILES {
+                    let problem = "more files than anybody has open";
+                    return Err(KernelError::DamagedList {
+                        list: "table of files",
+                        problem,
+                        at: table,
+                    });
+                }
                 if open != 0 {
                     self.read_slots(slots, word * WORD_BITS, open, size, found)?;
                 }
@@ -294,6 +305,11 @@ impl<'k> OpenFilesReader<'k> {
             }
         }
         Ok(())
+    }
+
+    /// The `struct file` at `file`, which is behind no descriptor: one that is mapped.
+    pub fn file(&self, file: VirtAddr) -> OpenFile {
+        self.open_file(0, file)
     }
 
     fn open_file(&self, fd: u64, file: VirtAddr) -> OpenFile {
