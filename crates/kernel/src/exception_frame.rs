@@ -45,6 +45,11 @@ impl Kernel {
         (frames, complete)
     }
 
+    /// Whether these look like what entry code saves of user mode.
+    pub(crate) fn is_user_frame(&self, registers: &X86_64Registers) -> bool {
+        registers.cs & 0xffff != KERNEL_CS && self.is_exception_frame(registers)
+    }
+
     fn is_exception_frame(&self, registers: &X86_64Registers) -> bool {
         // Bit 1 of RFLAGS is always set, and above bit 21 nothing is (Intel SDM volume 1, 3.4.3).
         let flags = registers.rflags & 2 != 0 && registers.rflags >> 22 == 0;

@@ -93,6 +93,21 @@ impl<'k> UserMemory<'k> {
         }
     }
 
+    /// How many bytes from `address` on, a multiple of 2 MiB, the page table has no entry for, by
+    /// the one entry that says so; none where it has some.
+    pub(crate) fn hole(&self, address: UserAddr) -> Option<u64> {
+        let walk = self.walk(address);
+        let lowest = walk.entries.last().filter(|entry| entry.value == 0)?;
+        let span = match lowest.level {
+            Level::Pgd if self.page_table.five_levels => 1 << 48,
+            Level::Pgd | Level::P4d => 1 << 39,
+            Level::Pud => 1 << 30,
+            Level::Pmd => 1 << 21,
+            Level::Pte => return None,
+        };
+        Some(span - address.0 % span)
+    }
+
     /// Fills `buf` from `address` on.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct SwapEntry {
 impl SwapEntry {
     /// Decodes an entry of the page table that is not present
     /// (arch/x86/include/asm/pgtable_64.h): since 4.18, and what distributions made of it, the
-    /// type is on top and the offset inverted, against L1TF (bcd11afa7ade).
+    /// type is on top and the offset inverted, against L1TF.
     pub const fn decode(entry: u64) -> Self {
         Self { device: (entry >> 59) as u32, offset: (!entry << 5) >> 14 }
     }
@@ -90,6 +90,26 @@ impl UserPages<'_> {
             Err(ReadError { why: Unavailable::Unmapped, .. }) => Span::Same(PagePlace::Nowhere),
             Err(error) => Span::Same(PagePlace::Unknown(error.why)),
         }
+    }
+}
+
+impl UserPages<'_> {
+    /// After a page that is nowhere: goes on behind the last one of those that the page table has
+    /// nothing of either, and says how many bytes that is.
+    pub fn skip_hole(&mut self) -> u64 {
+        let before = self.next;
+        while self.next < self.end {
+            let hole = match (self.next % TABLE_SPAN, &self.span) {
+                (0, _) => self.memory.hole(UserAddr(self.next)).unwrap_or(0),
+                (into, Span::Same(PagePlace::Nowhere)) => TABLE_SPAN - into,
+                _ => 0,
+            };
+            if hole == 0 {
+                break;
+            }
+            self.next = self.next.saturating_add(hole).min(self.end);
+        }
+        self.next - before
     }
 }
 

@@ -61,7 +61,8 @@ pub struct Area {
     pub page_offset: Result<u64>,
 }
 
-/// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_SHARED`, `VM_GROWSDOWN`, `VM_IO`, `VM_DONTDUMP` of
+/// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_SHARED`, `VM_GROWSDOWN`, `VM_IO`,
+/// `VM_HUGETLB`, `VM_DONTDUMP` of
 /// include/linux/mm.h. They have kept these values for as long as there are maple trees, and the
 /// first five since 2.4.
 pub mod area_flags {
@@ -72,6 +73,7 @@ pub mod area_flags {
     pub const SHARED: u64 = 0x8;
     pub const GROWSDOWN: u64 = 0x100;
     pub const IO: u64 = 0x4000;
+    pub const HUGETLB: u64 = 0x0040_0000;
     pub const DONTDUMP: u64 = 0x0400_0000;
 }
 

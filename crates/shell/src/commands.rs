@@ -13,6 +13,7 @@ pub mod extend;
 pub mod files;
 pub mod foreach;
 pub mod fuser;
+pub mod gcore;
 pub mod gdb;
 pub mod help;
 pub mod irq;
@@ -51,6 +52,7 @@ pub const TABLE: &[&Command] = &[
     &files::COMMAND,
     &foreach::COMMAND,
     &fuser::COMMAND,
+    &gcore::COMMAND,
     &gdb::COMMAND,
     &help::COMMAND,
     &irq::COMMAND,
