@@ -271,7 +271,8 @@ impl ProcessCore {
             Some(last)
                 if last.end == start
                     && start != area_start
-                    && (last.content == content || full && last.content == SegmentContent::Nothing) =>
+                    && (last.content == content
+                        || full && last.content == SegmentContent::Nothing) =>
             {
                 last.end = end;
             }

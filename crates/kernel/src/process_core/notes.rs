@@ -215,10 +215,8 @@ impl Kernel {
             Some((uid, layout.gid.u64(self, credentials).ok()? as u32))
         });
         let (uid, gid) = credentials.unwrap_or((0, 0));
-        let flags = self
-            .task_struct()
-            .and_then(|layout| layout.flags.u64(self, task.address))
-            .unwrap_or(0);
+        let flags =
+            self.task_struct().and_then(|layout| layout.flags.u64(self, task.address)).unwrap_or(0);
         let mut bytes = Bytes(Vec::with_capacity(136))
             .put([state, letter, u8::from(letter == b'Z'), nice])
             .put([0; 4])

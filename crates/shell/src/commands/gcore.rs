@@ -160,10 +160,11 @@ fn save(
     let progress = out.progress("gcore");
     let core = kernel.process_core(task, filter, &|| progress.check())?;
     let memory = UserMemory::of(kernel, task)?;
-    let bytes = core_file::write(&path, &core, &memory, &progress).map_err(|error| match error {
-        core_file::Failure::Kernel(error) => error.into(),
-        core_file::Failure::File(error) => file_error(&path, &error),
-    })?;
+    let bytes =
+        core_file::write(&path, &core, &memory, &progress).map_err(|error| match error {
+            core_file::Failure::Kernel(error) => error.into(),
+            core_file::Failure::File(error) => file_error(&path, &error),
+        })?;
     if let Some(damage) = &core.damage {
         out.warn(format!("task {:x}: areas are missing: {damage}", task.address));
     }
