@@ -26,6 +26,7 @@ pub mod kernel_config;
 pub mod layout;
 pub mod list;
 pub mod log;
+pub mod machine;
 pub mod maple_tree;
 pub mod memory_map;
 pub mod memory_usage;
@@ -66,6 +67,7 @@ pub mod vfs;
 pub mod vma;
 pub mod vmlinux;
 pub mod vmstat;
+pub mod wait_queue;
 pub mod xarray;
 pub mod zones;
 

@@ -190,6 +190,11 @@ pub const fn object(entry: u64) -> Option<VirtAddr> {
     if entry & 3 == 0 && entry != 0 { Some(VirtAddr(entry)) } else { None }
 }
 
+/// The number that an entry is (`xa_to_value()`); `None` for a pointer.
+pub const fn value(entry: u64) -> Option<u64> {
+    if entry & 1 == 1 { Some(entry >> 1) } else { None }
+}
+
 impl Kernel {
     /// The entry of the maple tree at `tree` that covers `index`; null where none does.
     ///

@@ -5,9 +5,11 @@ use crate::session::Session;
 use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod alias;
+pub mod ascii;
 pub mod bt;
 pub mod dev;
 pub mod dis;
+pub mod eval;
 pub mod exit;
 pub mod extend;
 pub mod files;
@@ -18,16 +20,21 @@ pub mod gdb;
 pub mod help;
 pub mod irq;
 pub mod kmem;
+pub mod list;
 pub mod log;
+pub mod mach;
 pub mod mod_;
 pub mod mount;
 pub mod net;
 pub mod p;
 pub mod pagecache;
+pub mod pages;
 pub mod ps;
+pub mod pte;
 pub mod rd;
 pub mod repeat;
 pub mod runq;
+pub mod rustfilt;
 pub mod set;
 pub mod sig;
 pub mod struct_;
@@ -36,17 +43,22 @@ pub mod sym;
 pub mod sys;
 pub mod task;
 pub mod timer;
+pub mod tree;
 pub mod vm;
 pub mod vtop;
+pub mod waitq;
 pub mod whatis;
 pub mod wr;
 
 /// The table of commands.
 pub const TABLE: &[&Command] = &[
     &alias::COMMAND,
+    &ascii::COMMAND,
     &bt::COMMAND,
     &dev::COMMAND,
+    &pages::BTOP,
     &dis::COMMAND,
+    &eval::COMMAND,
     &exit::EXIT,
     &extend::COMMAND,
     &files::COMMAND,
@@ -57,29 +69,38 @@ pub const TABLE: &[&Command] = &[
     &help::COMMAND,
     &irq::COMMAND,
     &kmem::COMMAND,
+    &list::COMMAND,
     &log::COMMAND,
+    &mach::COMMAND,
     &mod_::COMMAND,
     &mount::COMMAND,
     &net::COMMAND,
     &p::COMMAND,
     &pagecache::COMMAND,
     &ps::COMMAND,
+    &pte::COMMAND,
+    &pages::PTOB,
+    &pages::PTOV,
     &exit::QUIT,
     &rd::COMMAND,
-    &runq::COMMAND,
     &repeat::COMMAND,
+    &runq::COMMAND,
+    &rustfilt::COMMAND,
     &set::COMMAND,
     &sig::COMMAND,
     &struct_::POINTER,
     &struct_::STRUCT,
-    &struct_::UNION,
     &swap::COMMAND,
     &sym::COMMAND,
     &sys::COMMAND,
     &timer::COMMAND,
     &task::COMMAND,
+    &timer::COMMAND,
+    &tree::COMMAND,
+    &struct_::UNION,
     &vm::COMMAND,
     &vtop::COMMAND,
+    &waitq::COMMAND,
     &whatis::COMMAND,
     &wr::COMMAND,
 ];

@@ -1,5 +1,7 @@
 //! Numbers as crash reads them.
 
+use crate::command::CommandError;
+
 /// Whether a word is a number: digits, hexadecimal ones too, `0x` before them or not.
 pub fn is_number(word: &str) -> bool {
     number(word).is_some()
@@ -24,6 +26,14 @@ pub fn address(word: &str) -> Option<u64> {
     let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")).unwrap_or(word);
     let all = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     all.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// An address, or what crash says of a word that is none.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_address(word: &str) -> Result<u64, CommandError> {
+    address(word).ok_or_else(|| CommandError::Message(format!("invalid input: \"{word}\"")))
 }
 
 #[cfg(test)]

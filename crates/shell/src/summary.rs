@@ -156,7 +156,7 @@ fn hundredths(averages: [u64; 3]) -> [f64; 3] {
 }
 
 /// `639.5 MB`. What firmware keeps of a whole number of gigabytes is not missed.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const KB: u64 = 1 << 10;
     const MB: u64 = 1 << 20;
     const GB: u64 = 1 << 30;

@@ -1,5 +1,6 @@
 //! `struct`, `union` and `*`: layouts of structures, and structures in memory.
 
+pub(super) mod beside;
 pub(super) mod declared;
 mod member;
 mod memory;

@@ -2,6 +2,7 @@
 
 pub mod paging;
 pub(crate) mod stacks;
+pub mod swap_entry;
 
 /// Where the kernel's text and data are mapped: `__START_KERNEL_map`
 /// (arch/x86/include/asm/page_64_types.h).

@@ -3,7 +3,7 @@
 use mortis_memory::{PhysAddr, PhysicalMemory, ReadError, Unavailable, VirtAddr};
 
 /// Bits 12 to 51 of an entry hold the physical address.
-const PHYSICAL_MASK: u64 = 0x000f_ffff_ffff_f000;
+pub const PHYSICAL_MASK: u64 = 0x000f_ffff_ffff_f000;
 /// The entry is in use.
 pub const PRESENT: u64 = 1 << 0;
 /// At the second and third level: the entry maps a huge page.

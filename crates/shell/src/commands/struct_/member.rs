@@ -5,6 +5,7 @@ use super::request::StructType;
 use crate::command::CommandError;
 use crate::typed_value::{TypedValue, ValueStyle};
 use mortis_debuginfo::types::{Compound, Type, TypeId, TypeSource, strip, type_name};
+use mortis_debuginfo::value::Value as Tree;
 use mortis_kernel::expression::{Evaluator, Place, Value};
 use serde::Serialize;
 
@@ -43,17 +44,29 @@ impl MemberValue {
     ) -> Result<Self, CommandError> {
         let value = evaluator.member(base, path)?;
         let tree = evaluator.decode(&value, &style.limits())?;
-        Ok(Self {
+        let position = position(evaluator.types(), ty.id, path)
+            .ok_or_else(|| invalid_reference(&format!("{}.{path}", ty.name)))?;
+        Ok(Self::new(path, type_name(evaluator.types(), value.ty), value.place, tree, position))
+    }
+
+    /// The member `path`, of the type so called, that was found at `place`.
+    pub(super) fn new(
+        path: &str,
+        ty: String,
+        place: Place,
+        value: Tree,
+        position: Position,
+    ) -> Self {
+        Self {
             name: path.to_owned(),
-            ty: type_name(evaluator.types(), value.ty),
-            address: match value.place {
+            ty,
+            address: match place {
                 Place::Memory { address, .. } => Some(format!("{:#x}", address.0)),
                 Place::Computed(_) => None,
             },
-            value: TypedValue(tree),
-            position: position(evaluator.types(), ty.id, path)
-                .ok_or_else(|| invalid_reference(&format!("{}.{path}", ty.name)))?,
-        })
+            value: TypedValue(value),
+            position,
+        }
     }
 
     pub fn render(&self, out: &mut String, style: ValueStyle) {
