@@ -118,7 +118,10 @@ fn stacks(kernel: &Kernel) -> Vec<StackGroup> {
 
 impl Render for Machine {
     fn render(&self, out: &mut String, _: Style) {
-        let mut line = |name: &str, value: String| out.push_str(&format!("{name:>22}: {value}\n"));
+        let mut line = |name: &str, value: String| {
+            let blank = if value.is_empty() { "" } else { " " };
+            out.push_str(&format!("{name:>22}:{blank}{value}\n"));
+        };
         line("MACHINE TYPE", self.machine.to_string());
         line("MEMORY SIZE", self.memory_bytes.clone().map(size).to_string());
         let offline = match self.cpus_offline {
@@ -143,8 +146,7 @@ impl Render for Machine {
         line("KERNEL STACK SIZE", self.kernel_stack_size.to_string());
         for group in &self.stacks {
             line(&format!("{} STACK SIZE", group.kind), group.size.to_string());
-            let heading = format!("{} STACKS", group.kind);
-            line(&heading, String::new());
+            line(&format!("{} STACKS", group.kind), String::new());
             for stack in &group.stacks {
                 let unavailable = if stack.available { "" } else { " [unavailable]" };
                 let offline = if stack.online { "" } else { " [OFFLINE]" };

@@ -11,7 +11,7 @@ pub const COMMAND: Command = Command {
     name: "rustfilt",
     aliases: &[],
     summary: "the Rust name behind a mangled symbol",
-    synopsis: "symbol...",
+    synopsis: "<symbol>",
     options: &[],
     help: "Example:\n  rustfilt _RNvMNtCs1_6kernel5printk5print",
     run,

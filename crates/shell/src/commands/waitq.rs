@@ -18,7 +18,8 @@ pub const COMMAND: Command = Command {
     name: "waitq",
     aliases: &[],
     summary: "the tasks in a wait queue",
-    synopsis: "[ symbol ] | [ struct.member struct_addr ] | [ address ]",
+    // crash has two blanks there.
+    synopsis: " [ symbol ] | [ struct.member struct_addr ] | [ address ]",
     options: &[],
     help: "The queue is a symbol, the address or an expression of a wait_queue_head_t, or a member of\n\
            the structure at an address. What waits and is no task, such as an epoll instance, is shown\n\
@@ -99,7 +100,7 @@ fn queue<'a>(
     words: &'a [String],
 ) -> Result<(VirtAddr, Option<&'a str>), CommandError> {
     let message = |message: String| Err(CommandError::Message(message));
-    let usage = || CommandError::Usage(format!("Usage: waitq {}", COMMAND.synopsis));
+    let usage = || CommandError::Usage(format!("Usage: waitq{}", COMMAND.synopsis));
     let (word, base) = match words {
         [word] => (word.as_str(), None),
         [word, base] => (word.as_str(), Some(base)),

@@ -10,11 +10,11 @@ use crate::command::CommandError;
 use crate::output::{Render, Style};
 use crate::session::Session;
 use crate::typed_value::{TypedValue, ValueStyle};
-use mortis_debuginfo::types::{FoundMember, find_member, type_name};
+use mortis_debuginfo::types::{FoundMember, find_member, size_of, type_name};
 use mortis_debuginfo::value::{Radix, Value as Tree};
 use mortis_kernel::Kernel;
 use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
-use mortis_memory::VirtAddr;
+use mortis_memory::{VirtAddr, VirtualMemory};
 use serde::Serialize;
 
 /// The structures that were asked for.
@@ -37,6 +37,8 @@ struct WantedMember {
     position: Position,
     /// Its type's name.
     ty: String,
+    /// Bytes, of what `-S` shows as one number whatever it is made of, such as a `refcount_t`.
+    number_size: Option<u64>,
 }
 
 /// A structure at an entry.
@@ -129,7 +131,13 @@ impl Beside {
                 bit_offset: (bit_offset % 8) as u32,
                 bit_size,
             };
-            let tree = self.decode(evaluator, &Value { ty, place });
+            let mut tree = self.decode(evaluator, &Value { ty, place });
+            if let (Tree::Compound(_) | Tree::Array { .. }, Some(size)) =
+                (&tree, member.number_size)
+                && let Some(value) = raw_number(evaluator, address.offset(bit_offset / 8), size)
+            {
+                tree = Tree::Integer { value, size, character: false };
+            }
             let WantedMember { path, position, .. } = member;
             let member = MemberValue::new(path, member.ty.clone(), place, tree, *position);
             match plain_text(evaluator, &member.value.0, self.style.radix) {
@@ -175,7 +183,9 @@ impl Wanted {
             match found.zip(position(types, ty.id, path)) {
                 Some((found, position)) => {
                     let ty = type_name(types, found.ty);
-                    Ok(WantedMember { path: (*path).to_owned(), found, position, ty })
+                    let size = size_of(types, found.ty).ok();
+                    let number_size = size.filter(|size| plain && matches!(size, 1 | 2 | 4 | 8));
+                    Ok(WantedMember { path: (*path).to_owned(), found, position, ty, number_size })
                 }
                 None if plain => Err(message(format!("Can't get offset of '{name}.{path}'"))),
                 None => Err(message(format!("invalid data structure member reference: {path}"))),
@@ -184,6 +194,13 @@ impl Wanted {
         let members = members.iter().filter(|path| !path.is_empty()).map(find);
         Ok(Self { members: members.collect::<Result<_, _>>()?, ty })
     }
+}
+
+/// The number in these bytes.
+fn raw_number(evaluator: &Evaluator, address: VirtAddr, size: u64) -> Option<i128> {
+    let bytes = evaluator.memory().read_bytes(address, size).ok()?;
+    let number = bytes.iter().rev().fold(0, |number, byte| number << 8 | i128::from(*byte));
+    Some(number)
 }
 
 /// How `-S` shows a value; `None` for what it shows as `-s` does.
