@@ -67,6 +67,11 @@ impl<'k> UserMemory<'k> {
         self.page_table.root
     }
 
+    /// The process's page table.
+    pub fn page_table(&self) -> PageTable {
+        self.page_table
+    }
+
     /// Walks the page table for `address`.
     pub fn walk(&self, address: UserAddr) -> Walk {
         self.page_table.walk(&**self.kernel.memory().physical(), VirtAddr(address.0))

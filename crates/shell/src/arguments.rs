@@ -102,6 +102,11 @@ impl Arguments {
         given.filter_map(|(_, value)| value.as_deref())
     }
 
+    /// The letters of all options given, in order.
+    pub fn letters(&self) -> impl Iterator<Item = char> {
+        self.options.iter().map(|(letter, _)| *letter)
+    }
+
     /// The first word.
     pub fn first(&self) -> Option<&str> {
         self.words.first().map(String::as_str)

@@ -35,6 +35,7 @@ pub mod rd;
 pub mod repeat;
 pub mod runq;
 pub mod rustfilt;
+pub mod search;
 pub mod set;
 pub mod sig;
 pub mod struct_;
@@ -86,6 +87,7 @@ pub const TABLE: &[&Command] = &[
     &repeat::COMMAND,
     &runq::COMMAND,
     &rustfilt::COMMAND,
+    &search::COMMAND,
     &set::COMMAND,
     &sig::COMMAND,
     &struct_::POINTER,

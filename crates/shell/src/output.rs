@@ -206,6 +206,28 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// An empty batch in this answer's face; see [`Batch`].
+    pub fn batch(&self) -> Batch {
+        Batch { face: self.face, style: self.style, buffer: String::new(), items: 0 }
+    }
+
+    /// Hands on the items of a batch.
+    ///
+    /// # Errors
+    /// As [`Output::emit`].
+    pub fn emit_batch(&mut self, batch: &Batch) -> Result<(), Stop> {
+        self.interrupt.check()?;
+        if self.face == Face::Json && self.items > 0 && batch.items > 0 {
+            self.buffer.push(',');
+        }
+        self.items += batch.items;
+        self.buffer.push_str(&batch.buffer);
+        if self.buffer.len() >= FLUSH_AT {
+            self.flush_buffer()?;
+        }
+        Ok(())
+    }
+
     /// Text that is layout only and no answer: a blank line between blocks, a table's heading.
     ///
     /// # Errors
@@ -323,6 +345,48 @@ impl<T> Render for Rendered<T> {
 impl<T: Serialize> Serialize for Rendered<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.item.serialize(serializer)
+    }
+}
+
+/// Items rendered apart from the output they go to, so that long answers are rendered on all
+/// cores. Made by [`Output::batch`]; a batch shares nothing, so each part of a scan has its own.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    face: Face,
+    style: Style,
+    buffer: String,
+    items: usize,
+}
+
+impl Batch {
+    /// Adds an item.
+    ///
+    /// # Errors
+    /// [`Stop::Write`] when it cannot be spelled as JSON.
+    pub fn push<T: Serialize + Render + ?Sized>(&mut self, item: &T) -> Result<(), Stop> {
+        match self.face {
+            Face::Text => item.render(&mut self.buffer, self.style),
+            Face::Json => {
+                if self.items > 0 {
+                    self.buffer.push(',');
+                }
+                let json =
+                    serde_json::to_string(item).map_err(|error| Stop::Write(error.into()))?;
+                self.buffer.push_str(&json);
+            }
+        }
+        self.items += 1;
+        Ok(())
+    }
+
+    /// How many items it has.
+    pub fn len(&self) -> usize {
+        self.items
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
     }
 }
 

@@ -1,6 +1,6 @@
 //! From an address to the slab object that it lies in.
 
-use super::{SlabCache, SlabLayouts};
+use super::{Slab, SlabCache, SlabLayouts};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::layout;
@@ -51,21 +51,35 @@ impl SlabFinder {
     /// A page belongs to a slab when it points to a cache that there is, and to nothing that only
     /// looks like one; so no flag needs to be read.
     pub fn object_at(&self, kernel: &Kernel, address: VirtAddr) -> Option<SlabObject<'_>> {
+        let (cache, slab) = self.slab_at(kernel, address)?;
+        let index = address.0.checked_sub(slab.memory.0)?.checked_div(cache.size)?;
+        let start = slab.memory.offset(index.wrapping_mul(cache.size)).offset(cache.red_left_pad);
+        (index < slab.objects).then_some(SlabObject { cache, address: start })
+    }
+
+    /// The slab whose memory `address` lies in.
+    pub fn slab_at(&self, kernel: &Kernel, address: VirtAddr) -> Option<(&SlabCache, Slab)> {
         let physical = kernel.memory().translate(address).ok()?;
         if kernel.memory().direct_address(physical) != Some(address) {
             return None;
         }
         let page_size = kernel.memory().physical().page_size();
-        let page = self.layouts.map.page(Pfn(physical.0 / page_size));
+        self.slab_of_page(kernel, self.layouts.map.page(Pfn(physical.0 / page_size)))
+    }
+
+    /// The slab that the `struct page` at `page` is part of.
+    pub fn slab_of_page(&self, kernel: &Kernel, page: VirtAddr) -> Option<(&SlabCache, Slab)> {
+        self.layouts.map.pfn(page)?;
         let slab = self.head_of(kernel, page)?;
         let bytes = self.layouts.slab_bytes(kernel, slab).ok()?;
         let cache = VirtAddr(self.layouts.slab.slab_cache.u64_in(&bytes).ok()?);
         let cache = self.caches.get(&cache)?;
-        let memory = kernel.page_address(self.layouts.map.pfn(slab)?).ok()?;
-        let (objects, _) = self.layouts.counts(&bytes, slab).ok()?;
-        let index = address.0.checked_sub(memory.0)?.checked_div(cache.size)?;
-        let start = memory.offset(index.wrapping_mul(cache.size)).offset(cache.red_left_pad);
-        (index < objects).then_some(SlabObject { cache, address: start })
+        Some((cache, Slab::read(kernel, &self.layouts, slab).ok()?))
+    }
+
+    /// The cache whose `struct kmem_cache` lies at `address`.
+    pub fn cache(&self, address: VirtAddr) -> Option<&SlabCache> {
+        self.caches.get(&address)
     }
 
     /// The first `struct page` of the allocation that `page` is part of.

@@ -55,7 +55,7 @@ enum Form {
 }
 
 /// Which memory the address is in.
-enum Memory<'k> {
+pub(super) enum Memory<'k> {
     Virtual(&'k dyn VirtualMemory),
     Physical(&'k Kernel),
     User(UserMemory<'k>),
@@ -78,7 +78,7 @@ impl Memory<'_> {
 
 /// One line of the dump.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     address: String,
     /// The numbers, or symbols for `-s`.
     values: Vec<String>,
@@ -300,6 +300,45 @@ pub(super) fn words(
         slabs: None,
     };
     show(kernel, &Memory::Virtual(memory), &request, out)
+}
+
+/// The lines of `count` numbers of `size` bytes at `address` in hexadecimal, as far as they can be
+/// read.
+pub(super) fn rows(
+    kernel: &Kernel,
+    memory: &Memory<'_>,
+    address: u64,
+    size: usize,
+    count: u64,
+) -> Vec<Row> {
+    let request = Request {
+        address,
+        size,
+        count,
+        form: Form::Hexadecimal,
+        network_order: false,
+        show_text: true,
+        slabs: None,
+    };
+    let layout = request.layout();
+    let mut rows = Vec::new();
+    let mut done = 0;
+    while done < count {
+        let values = (count - done).min(layout.per_row as u64) as usize;
+        let at = address.wrapping_add(done * size as u64);
+        let mut bytes = vec![0; values * size];
+        if memory.read(at, &mut bytes).is_err() {
+            break;
+        }
+        rows.push(Row {
+            address: format!("{at:#x}"),
+            values: bytes.chunks(size).map(|value| request.value(kernel, value)).collect(),
+            text: printable(&bytes),
+            layout,
+        });
+        done += values as u64;
+    }
+    rows
 }
 
 /// Bytes read at a time.

@@ -39,7 +39,7 @@ pub const COMMAND: Command = Command {
 
 /// A symbol, or a place in one.
 #[derive(Serialize)]
-struct SymbolLine {
+pub(super) struct SymbolLine {
     address: String,
     letter: char,
     name: String,
@@ -109,6 +109,11 @@ impl SymbolLine {
             hexadecimal: false,
         }
     }
+}
+
+/// The line of the place `offset` bytes into `symbol`.
+pub(super) fn line_of(kernel: &Kernel, symbol: &Symbol, offset: u64) -> SymbolLine {
+    Wanted { kernel, sections: false, hexadecimal: false }.line(symbol, offset)
 }
 
 impl Wanted<'_> {

@@ -1,5 +1,6 @@
 //! x86_64: page tables, the fixed parts of the address space, exception and interrupt stacks.
 
+pub mod mapped;
 pub mod paging;
 pub(crate) mod stacks;
 pub mod swap_entry;

@@ -8,7 +8,7 @@ use crate::command::CommandError;
 use crate::output::{Output, Render, Style};
 use mortis_kernel::Kernel;
 use mortis_kernel::error::{KernelError, Result};
-use mortis_kernel::slab::{CpuSlabs, ObjectState, Sheaf, Slab, SlabCache, SlabNode};
+use mortis_kernel::slab::{CpuSlabs, ObjectState, Sheaf, Slab, SlabCache, SlabFinder, SlabNode};
 use mortis_kernel::zones::Node;
 use mortis_memory::VirtAddr;
 use serde::Serialize;
@@ -327,6 +327,107 @@ impl Gatherer<'_> {
         }
         let problems = self.problems.iter().map(ToString::to_string).collect();
         CacheContents { row, cpus: parts, nodes, problems }
+    }
+}
+
+/// A slab that an address lies in, with all its objects or only the one there.
+#[derive(Serialize)]
+struct FoundSlab {
+    #[serde(flatten)]
+    row: CacheRow,
+    found_in: SlabPart,
+    /// What could not be read.
+    problems: Vec<String>,
+}
+
+impl Render for FoundSlab {
+    fn render(&self, out: &mut String, style: Style) {
+        out.push_str(HEADING);
+        self.row.render(out, style);
+        self.found_in.render_whole(out);
+    }
+}
+
+/// Finds the slabs that addresses lie in.
+pub(super) struct SlabSearch<'k> {
+    kernel: &'k Kernel,
+    finder: SlabFinder,
+    nodes: Vec<Node>,
+}
+
+impl<'k> SlabSearch<'k> {
+    pub(super) fn new(kernel: &'k Kernel) -> Result<Self> {
+        let nodes = kernel.nodes().unwrap_or_default();
+        Ok(Self { kernel, finder: SlabFinder::new(kernel)?, nodes })
+    }
+
+    /// The cache whose `struct kmem_cache` lies at `address`.
+    pub(super) fn cache(&self, address: VirtAddr) -> Option<&SlabCache> {
+        self.finder.cache(address)
+    }
+
+    /// Shows the object that `address` lies in, or, where it is the address of a slab's
+    /// `struct page`, the slab; false where it is neither.
+    pub(super) fn show(
+        &self,
+        address: VirtAddr,
+        out: &mut Output,
+    ) -> std::result::Result<bool, CommandError> {
+        let object = self.finder.object_at(self.kernel, address);
+        let slab = match object {
+            Some(_) => self.finder.slab_at(self.kernel, address),
+            None => self.finder.slab_of_page(self.kernel, address),
+        };
+        let Some((cache, slab)) = slab else { return Ok(false) };
+        self.emit(cache, &slab, object.map(|object| object.address), out)?;
+        Ok(true)
+    }
+
+    /// Shows the slab that `address` lies in with all its objects; false where it lies in none.
+    pub(super) fn show_whole(
+        &self,
+        address: VirtAddr,
+        out: &mut Output,
+    ) -> std::result::Result<bool, CommandError> {
+        let slab = self.finder.slab_at(self.kernel, address);
+        let slab = slab.or_else(|| self.finder.slab_of_page(self.kernel, address));
+        let Some((cache, slab)) = slab else { return Ok(false) };
+        self.emit(cache, &slab, None, out)?;
+        Ok(true)
+    }
+
+    fn emit(
+        &self,
+        cache: &SlabCache,
+        slab: &Slab,
+        only: Option<VirtAddr>,
+        out: &mut Output,
+    ) -> std::result::Result<(), CommandError> {
+        let usage = cache.usage(self.kernel);
+        let row = CacheRow::new(self.kernel, cache, &usage);
+        // A CPU holds free objects of the slab that it takes objects from.
+        let cpus = self.kernel.cpus().map_or(&[][..], |cpus| cpus.possible.as_slice());
+        let held = cpus.iter().find_map(|&cpu| match cache.cpu_slabs(self.kernel, cpu) {
+            Ok(Some(CpuSlabs::Slabs { current: Some(current), free, .. }))
+                if current.address == slab.address =>
+            {
+                Some((cpu, free))
+            }
+            _ => None,
+        });
+        let (cpu, free) = held.map_or((None, Vec::new()), |(cpu, free)| (Some(cpu), free));
+        let mut gatherer =
+            Gatherer { kernel: self.kernel, nodes: &self.nodes, cache, problems: Vec::new() };
+        let mut part = gatherer.slab_with_objects(slab, &free, cpu);
+        if let (Some(only), Some(objects)) = (only, &mut part.objects) {
+            let only = hex(only);
+            objects.retain(|object| object.address == only);
+        }
+        let problems: Vec<String> = gatherer.problems.iter().map(ToString::to_string).collect();
+        if let Some(problem) = problems.first() {
+            out.warn(problem);
+        }
+        Ok(out.emit(&FoundSlab { row, found_in: part, problems })?)
     }
 }
 

@@ -1,0 +1,353 @@
+//! `kmem -p` and `-m`: what the `struct page` of each page frame says of it.
+
+use super::nodes::physical_digits;
+use super::page_members::PageMembers;
+use super::{PHYSICAL_WIDTH, Target};
+use crate::command::CommandError;
+use crate::known::Known;
+use crate::output::{Batch, Output, Render, Stop, Style};
+use crate::session::Session;
+use crate::task_header::Hex;
+use mortis_kernel::Kernel;
+use mortis_kernel::error::KernelError;
+use mortis_kernel::memory_map::{MemoryMap, Page};
+use mortis_kernel::page_record::{PageFlagNames, PageUse};
+use mortis_kernel::scan::{Progress, in_order};
+use mortis_kernel::sections::{MemorySection, MemorySections};
+use mortis_memory::{Pfn, PhysicalMemory, VirtAddr};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Frames that one core works on at a time.
+const FRAMES: u64 = 2048;
+
+/// A page frame.
+#[derive(Serialize)]
+struct PageRow<'a> {
+    page: Hex,
+    physical: Hex,
+    mapping: Known<Hex>,
+    index: Known<Hex>,
+    count: Known<i32>,
+    flags: Known<Hex>,
+    flag_names: &'a [&'a str],
+    #[serde(skip)]
+    physical_width: usize,
+}
+
+/// Appends `value` in hexadecimal, right-justified to `width`; much faster than `format!`, which
+/// counts when there are millions of rows.
+fn push_hex(out: &mut String, value: u64, width: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (64 - value.leading_zeros() as usize).div_ceil(4).max(1);
+    for _ in digits..width {
+        out.push(' ');
+    }
+    for digit in (0..digits).rev() {
+        out.push(char::from(DIGITS[(value >> (digit * 4) & 0xf) as usize]));
+    }
+}
+
+impl Render for PageRow<'_> {
+    fn render(&self, out: &mut String, _: Style) {
+        push_hex(out, self.page.0, 0);
+        out.push(' ');
+        push_hex(out, self.physical.0, self.physical_width);
+        let (Some(mapping), Some(index), Some(count), Some(flags)) =
+            (self.mapping.value(), self.index.value(), self.count.value(), self.flags.value())
+        else {
+            let why = self.mapping.clone().map(|_| "");
+            out.push_str(&format!(" {why:>16} {:>8} {:>2} \n", "", ""));
+            return;
+        };
+        out.push(' ');
+        push_hex(out, mapping.0, 16);
+        out.push(' ');
+        push_hex(out, index.0, 8);
+        match *count {
+            count @ 0..=9 => {
+                out.push_str("  ");
+                out.push(char::from(b'0' + count as u8));
+            }
+            count => out.push_str(&format!(" {count:>2}")),
+        }
+        out.push(' ');
+        push_hex(out, flags.0, 0);
+        for (index, name) in self.flag_names.iter().enumerate() {
+            out.push(if index == 0 { ' ' } else { ',' });
+            out.push_str(name);
+        }
+        out.push('\n');
+    }
+}
+
+/// What makes rows out of `struct page`s.
+struct PageRows {
+    page: Arc<Page>,
+    page_use: Arc<PageUse>,
+    names: PageFlagNames,
+    map: MemoryMap,
+    physical_width: usize,
+}
+
+impl PageRows {
+    fn new(kernel: &Kernel) -> Result<Self, KernelError> {
+        Ok(Self {
+            page: kernel.layout()?,
+            page_use: kernel.layout()?,
+            names: PageFlagNames::read(kernel),
+            map: kernel.memory_map()?,
+            physical_width: physical_digits(kernel).max(PHYSICAL_WIDTH),
+        })
+    }
+
+    /// The row of each `struct page` of `pages`.
+    fn push(&self, kernel: &Kernel, pages: &Pages, batch: &mut Batch) -> Result<(), Stop> {
+        let size = self.map.page_struct_size;
+        let mut bytes = vec![0; (pages.count * size) as usize];
+        let missing = kernel.page_structs(pages.page, &mut bytes);
+        let mut last_flags = None;
+        let mut names = Vec::new();
+        for (index, page) in (0..).zip(bytes.chunks_exact(size as usize)) {
+            let known = |value: Result<u64, KernelError>| match missing.at(index * size, size) {
+                Some(error) => Known::Unavailable(error.why.code()),
+                None => Known::from(value),
+            };
+            let flags = known(self.page.flags.u64_in(page));
+            // Neighbours mostly have the same flags.
+            if flags.value().copied() != last_flags {
+                last_flags = flags.value().copied();
+                names.clear();
+                names.extend(self.names.of(last_flags.unwrap_or(0)));
+            }
+            batch.push(&PageRow {
+                page: Hex(pages.page.0.wrapping_add(index * size)),
+                physical: Hex(self.map.physical(Pfn(pages.start.0 + index)).0),
+                mapping: known(self.page_use.mapping.u64_in(page)).map(Hex),
+                index: known(self.page_use.index.u64_in(page)).map(Hex),
+                count: known(self.page.refcount.u64_in(page)).map(|count| count as u32 as i32),
+                flags: flags.map(Hex),
+                flag_names: &names,
+                physical_width: self.physical_width,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn heading(&self) -> String {
+        let width = self.physical_width;
+        format!("      PAGE       {:>width$}      MAPPING       INDEX CNT FLAGS\n", "PHYSICAL")
+    }
+}
+
+/// `struct page`s of frames that follow each other.
+struct Pages {
+    page: VirtAddr,
+    start: Pfn,
+    count: u64,
+}
+
+/// The `struct page`s of all sections, in parts.
+fn parts<'a>(sections: &'a MemorySections, map: &'a MemoryMap) -> impl Iterator<Item = Pages> + 'a {
+    let of_section = move |section: &'a MemorySection| {
+        let frames = sections.frames_per_section;
+        (0..frames).step_by(FRAMES as usize).map(move |first| Pages {
+            page: section.mem_map.offset(first.wrapping_mul(map.page_struct_size)),
+            start: Pfn(section.start.0.wrapping_add(first)),
+            count: FRAMES.min(frames - first),
+        })
+    };
+    sections.sections.iter().filter(|section| section.has_mem_map).flat_map(of_section)
+}
+
+/// Shows every page.
+fn scan(
+    kernel: &Kernel,
+    sections: &MemorySections,
+    map: &MemoryMap,
+    out: &mut Output,
+    push: impl Fn(&Pages, &mut Batch) -> Result<(), Stop> + Sync,
+) -> Result<(), CommandError> {
+    let _ = kernel;
+    let line = out.progress("pages");
+    let progress: &Progress = &line;
+    progress.expect(sections.sections.len() as u64 * sections.frames_per_section);
+    let empty = out.batch();
+    in_order(
+        parts(sections, map),
+        |pages| {
+            let mut batch = empty.clone();
+            progress.advance(pages.count).map_err(|_| Stop::Interrupted)?;
+            push(&pages, &mut batch)?;
+            Ok::<_, Stop>(batch)
+        },
+        |batch| out.emit_batch(&batch?),
+    )?;
+    Ok(())
+}
+
+/// The `struct page` that `target` is, or that stands for the frame it lies in.
+fn page_of(
+    kernel: &Kernel,
+    sections: &MemorySections,
+    map: &MemoryMap,
+    target: Target,
+) -> Option<Pages> {
+    let page_size = kernel.memory().physical().page_size().max(1);
+    let start = match target {
+        Target::Virtual(address) => match sections.pfn(map, address) {
+            Some(pfn) => pfn,
+            None => Pfn(kernel.memory().translate(address).ok()?.0 / page_size),
+        },
+        Target::Physical(address) => Pfn(address.0 / page_size),
+    };
+    Some(Pages { page: sections.page(map, start)?, start, count: 1 })
+}
+
+fn warn_of_damage(sections: &MemorySections, out: &mut Output) {
+    if let Some(damage) = &sections.damage {
+        out.warn(format_args!("there may be more memory sections: {damage}"));
+    }
+}
+
+/// `kmem -p`.
+pub(super) fn run(
+    kernel: &Kernel,
+    targets: &[Target],
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let sections = kernel.memory_sections()?;
+    let rows = PageRows::new(kernel)?;
+    if targets.is_empty() {
+        if sections.sections.iter().any(|section| section.has_mem_map) {
+            out.layout(&rows.heading())?;
+        }
+        scan(kernel, &sections, &rows.map, out, |pages, batch| rows.push(kernel, pages, batch))?;
+        warn_of_damage(&sections, out);
+        return Ok(());
+    }
+    let mut heading_shown = false;
+    for &target in targets {
+        show_one(kernel, &sections, &rows, target, &mut heading_shown, out)?;
+    }
+    Ok(())
+}
+
+fn show_one(
+    kernel: &Kernel,
+    sections: &MemorySections,
+    rows: &PageRows,
+    target: Target,
+    heading_shown: &mut bool,
+    out: &mut Output,
+) -> Result<bool, CommandError> {
+    let Some(pages) = page_of(kernel, sections, &rows.map, target) else { return Ok(false) };
+    if !*heading_shown {
+        out.layout(&rows.heading())?;
+        *heading_shown = true;
+    }
+    let mut batch = out.batch();
+    rows.push(kernel, &pages, &mut batch)?;
+    out.emit_batch(&batch)?;
+    Ok(true)
+}
+
+/// The page that `target` lies in, with its heading; false where there is none.
+pub(super) fn show(
+    kernel: &Kernel,
+    sections: &MemorySections,
+    target: Target,
+    out: &mut Output,
+) -> Result<bool, CommandError> {
+    show_one(kernel, sections, &PageRows::new(kernel)?, target, &mut false, out)
+}
+
+/// `kmem -m member,…`.
+pub(super) fn run_members(
+    session: &Session,
+    list: &str,
+    targets: &[Target],
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let kernel = &*session.kernel;
+    let members = PageMembers::parse(kernel, list, session.settings.radix)?;
+    let sections = kernel.memory_sections()?;
+    let map = kernel.memory_map()?;
+    let push = |pages: &Pages, batch: &mut Batch| {
+        let size = map.page_struct_size;
+        let mut bytes = vec![0; (pages.count * size) as usize];
+        let missing = kernel.page_structs(pages.page, &mut bytes);
+        for (index, page) in (0..).zip(bytes.chunks_exact(size as usize)) {
+            let address = VirtAddr(pages.page.0.wrapping_add(index * size));
+            batch.push(&members.row(address, page, missing.at(index * size, size)))?;
+        }
+        Ok(())
+    };
+    if targets.is_empty() {
+        out.layout(&members.heading())?;
+        scan(kernel, &sections, &map, out, push)?;
+        warn_of_damage(&sections, out);
+        return Ok(());
+    }
+    let mut heading_shown = false;
+    for &target in targets {
+        let Some(pages) = page_of(kernel, &sections, &map, target) else { continue };
+        if !heading_shown {
+            out.layout(&members.heading())?;
+            heading_shown = true;
+        }
+        let mut batch = out.batch();
+        push(&pages, &mut batch)?;
+        out.emit_batch(&batch)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<'a>(count: i32, flags: u64, flag_names: &'a [&'a str]) -> PageRow<'a> {
+        PageRow {
+            page: Hex(0xffdf_d1bb_4000_0040),
+            physical: Hex(0x1000),
+            mapping: Known::Value(Hex(0)),
+            index: Known::Value(Hex(0x12)),
+            count: Known::Value(count),
+            flags: Known::Value(Hex(flags)),
+            flag_names,
+            physical_width: 8,
+        }
+    }
+
+    #[test]
+    fn rows_are_laid_out_as_crash_does() {
+        let text = |row: &PageRow| {
+            let mut text = String::new();
+            row.render(&mut text, Style::default());
+            text
+        };
+        assert_eq!(
+            text(&row(1, 0x7_ffff_c000_2000, &["reserved", "dirty"])),
+            "ffdfd1bb40000040     1000                0       12  1 7ffffc0002000 reserved,dirty\n"
+        );
+        assert_eq!(
+            text(&row(-128, 0, &[])),
+            "ffdfd1bb40000040     1000                0       12 -128 0\n"
+        );
+        let missing = PageRow { flags: Known::Unavailable("excluded"), ..row(0, 0, &[]) };
+        let missing = PageRow { mapping: Known::Unavailable("excluded"), ..missing };
+        assert_eq!(text(&missing), "ffdfd1bb40000040     1000       <excluded>             \n");
+    }
+
+    #[test]
+    fn numbers_are_spelled_as_format_does() {
+        for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
+            for width in [0, 8, 16] {
+                let mut text = String::new();
+                push_hex(&mut text, value, width);
+                assert_eq!(text, format!("{value:>width$x}"));
+            }
+        }
+    }
+}
