@@ -1,6 +1,7 @@
 //! Developer commands of Mortis: `cargo xtask help`.
 
 mod bench;
+mod docs;
 mod lab;
 mod licences;
 mod test;
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask lab [...]    real crash dumps: `cargo xtask lab help`
 cargo xtask bench [...]  mortis against its peers: `cargo xtask bench --help`
+cargo xtask docs         examples in the help, manual pages and completions; --check compares
 cargo xtask licences     every dependency's licence is one that deny.toml allows
 cargo xtask test [...]   the dumps that the tests need, then `cargo test --workspace ...`
 ";
@@ -31,6 +33,7 @@ fn run(mut words: Vec<OsString>) -> Result<()> {
     let command = if words.is_empty() { OsString::from("help") } else { words.remove(0) };
     match command.to_str() {
         Some("lab") => lab::run(words),
+        Some("docs") => docs::run(words),
         Some("licences") => licences::run(),
         Some("test") => test::run(words),
         Some("bench") => bench::run(words),

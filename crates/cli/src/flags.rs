@@ -413,6 +413,27 @@ fn unknown(argument: lexopt::Arg) -> anyhow::Error {
     }
 }
 
+/// All flags as JSON, for tools that make documents of them.
+pub fn json() -> String {
+    let flags: Vec<serde_json::Value> = FLAGS
+        .iter()
+        .map(|flag| {
+            serde_json::json!({
+                "short": flag.short,
+                "long": flag.long,
+                "value": flag.value,
+                "help": flag.help,
+                "group": match flag.group {
+                    Group::Ours => "ours",
+                    Group::OfCrash => "of_crash",
+                    Group::WithoutEffect => "without_effect",
+                },
+            })
+        })
+        .collect();
+    format!("{}\n", serde_json::Value::from(flags))
+}
+
 /// The text of `--help`.
 pub fn help() -> String {
     let mut help = String::from(

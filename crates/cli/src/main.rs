@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     };
     if invocation.help {
         return match &invocation.help_of {
+            None if invocation.json => print(&flags::json()),
             None => print(&flags::help()),
             Some(topic) => match help::topic(topic) {
                 Some(text) => print(&text),

@@ -340,3 +340,142 @@ fn at_a_terminal_there_is_a_prompt_with_a_history() {
     let history = std::fs::read_to_string(history).expect("the history is kept");
     assert!(history.contains("sym jiffies"), "{history}");
 }
+
+/// `mortis -s SAMPLE arguments…` in `folder`, which is also the user's home.
+fn at_home(folder: &Path, arguments: &[&str], input: &str) -> Answer {
+    let mut child = Command::new(MORTIS)
+        .args([&["-s", SAMPLE], arguments].concat())
+        .current_dir(folder)
+        .env("HOME", folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("commands are read");
+    drop(stdin);
+    child.wait_with_output().expect("the program ends").into()
+}
+
+#[test]
+fn start_up_files_are_read_when_they_can_be_trusted() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = folder("home");
+    let (ours, crashs) = (home.join(".mortisrc"), home.join(".crashrc"));
+    std::fs::write(&ours, "# mine\nalias si sym -q init_ta\n").expect("written");
+    std::fs::write(
+        &crashs,
+        "set scroll off\nset hex\nextend trace.so\nset namelist x y\nfrobnicate\n",
+    )
+    .expect("written");
+    let answer = at_home(&home, &["-c", "si", "-c", "p 255", "-c", "alias si"], "");
+    let out = answer.succeeds();
+    assert!(out.contains("init_task\n") && out.contains("$1 = 0xff\n"), "{out}");
+    assert!(out.contains("$HOME/.mortisrc  si       sym -q init_ta \n"), "{out}");
+    // One line on what means nothing here, and nothing of what was set.
+    assert_eq!(answer.err.lines().count(), 1, "{}", answer.err);
+    assert!(answer.err.contains("extend trace.so") && answer.err.contains("frobnicate"));
+    assert!(!out.contains("radix"), "{out}");
+    for flag in ["--no-rc", "--no_crashrc"] {
+        at_home(&home, &[flag, "-c", "si"], "").fails(1, &["command not found: si"]);
+    }
+    std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o666)).expect("ours");
+    let answer = at_home(&home, &["-c", "si"], "");
+    answer.fails(1, &["not using untrusted file", ".mortisrc", "command not found: si"]);
+    std::fs::remove_dir_all(&home).expect("ours");
+}
+
+#[test]
+fn lines_may_be_all_that_crash_takes() {
+    let home = folder("lines");
+    std::fs::write(home.join("names"), "schedule\n# none\n\njiffies linux_banner\n")
+        .expect("written");
+    std::fs::write(home.join("script"), "sym schedule\nsym nosuch\n  # note\nsym jiffies | cat\n")
+        .expect("written");
+    std::fs::write(home.join("itself"), "< itself\n").expect("written");
+    let run = |input: &str| at_home(&home, &[], input);
+    let names = run("sym < names\n");
+    assert_eq!(names.succeeds().lines().count(), 3, "{}", names.out);
+    assert_eq!(run("sym <names\n").succeeds(), names.out);
+    assert_eq!(run("sym schedule\nsym jiffies linux_banner\n").succeeds(), names.out);
+    run("\\\\sym < names\n").fails(1, &["symbol not found: <"]);
+    // The rest of a file of commands runs when one fails.
+    let script = run("< script\n");
+    script.fails(1, &["symbol not found: nosuch"]);
+    assert!(script.out.contains("schedule") && script.out.contains("jiffies"), "{}", script.out);
+    let redirected = run("< script > out\n");
+    let out = std::fs::read_to_string(home.join("out")).expect("written");
+    assert!(out.contains("schedule") && !redirected.out.contains("schedule"), "{out}");
+    run("< itself\n").fails(1, &["embedded input files not allowed!"]);
+    run("< /no/such/file\n").fails(1, &["/no/such/file", "No such file"]);
+    // History.
+    let twice = run("sym schedule\nr\n!!\nr 1\n!1\nr sy\n");
+    assert_eq!(twice.succeeds().matches("(T) schedule").count(), 6, "{}", twice.out);
+    assert_eq!(run("sym jiffies\nh\n").succeeds().lines().last(), Some("[1] sym jiffies"));
+    run("r\n").fails(1, &["no commands entered!"]);
+    // Programs.
+    assert_eq!(
+        run("echo \"a  b\" | cat\n!echo c\n| echo d\nls names\n").succeeds(),
+        "a  b\nc\nd\nnames\n"
+    );
+    assert_eq!(
+        run("pwd > here\ncat here\n").succeeds().trim(),
+        path(&home.canonicalize().expect("there"))
+    );
+    // Pipes and aliases.
+    assert_eq!(run("sym schedule | cat | grep -c schedule | cat\n").succeeds(), "1\n");
+    assert_eq!(run("alias ss \"sym schedule | wc -l\" > x\nss\n").succeeds(), "1\n");
+    assert_eq!(run("repeat sym schedule | head -3 | wc -l\n").succeeds(), "3\n");
+    std::fs::remove_dir_all(&home).expect("ours");
+}
+
+#[test]
+fn a_call_of_crash_runs_unchanged() {
+    let flags =
+        ["--no_crashrc", "--no_scroll", "--hex", "--no_kallsyms", "--mod", "/tmp", "-d", "1"];
+    let answer = on_sample(&[&flags[..], &["-c", "p 255"]].concat());
+    assert_eq!((answer.succeeds(), answer.err.as_str()), ("$1 = 0xff\n", ""));
+    let answer = mortis(&["--smp", SAMPLE, "-c", "p 255"]);
+    assert!(answer.succeeds().contains("$1 = 255\n"));
+    assert!(answer.err.contains("needless here: --smp"), "{}", answer.err);
+    assert!(mortis(&["--osrelease", SAMPLE]).succeeds().starts_with("6.12."));
+    assert_eq!(mortis(&["--build-id", SAMPLE]).succeeds().trim().len(), 40);
+    assert!(mortis(&["-t", SAMPLE]).succeeds().contains(" UTC 20"));
+    assert!(mortis(&["--log", SAMPLE]).succeeds().contains("Linux version"));
+    assert!(mortis(&["-h", "bt"]).succeeds().contains("SYNOPSIS"));
+    assert!(mortis(&["--help", "input"]).succeeds().contains("HISTORY"));
+    mortis(&["-h", "nosuch"]).fails(2, &["nosuch"]);
+    mortis(&["--no_crashcr"]).fails(2, &["did you mean '--no_crashrc'?"]);
+}
+
+#[test]
+fn at_a_terminal_tab_completes_and_long_output_is_paged() {
+    let state = folder("pager");
+    let Some(terminal) = Terminal::start("pager", &state) else { return };
+    let shows = |what: &'static str| {
+        move |screen: Option<&str>| screen.is_some_and(|screen| screen.contains(what))
+    };
+    terminal.wait_for("a prompt", shows("mortis>"));
+    terminal.keys(&["p init_task.com", "Tab"]);
+    terminal.wait_for("members and their types", shows("char [16]"));
+    terminal.keys(&["C-c"]);
+    terminal.keys(&["bt -", "Tab"]);
+    terminal.wait_for("options and their help", shows("the task that died"));
+    terminal.keys(&["C-c"]);
+    // `-s` pages nothing; what is longer than the screen waits once that is wanted.
+    terminal.keys(&["set scroll more", "Enter"]);
+    terminal.keys(&["sn", "Enter"]);
+    terminal.wait_for("scrolling", shows("scroll: on"));
+    terminal.keys(&["log", "Enter"]);
+    terminal.wait_for("a pager", shows("--More--"));
+    terminal.keys(&["q"]);
+    terminal.wait_for("the prompt after it", |screen| {
+        screen.is_some_and(|screen| screen.trim_end().ends_with("mortis>"))
+    });
+    // What fits the screen is not paged.
+    terminal.keys(&["sym schedule", "Enter"]);
+    terminal.wait_for("an answer", shows("(T) schedule"));
+    terminal.keys(&["q", "Enter"]);
+    terminal.wait_for("no program any more", |screen| screen.is_none());
+}

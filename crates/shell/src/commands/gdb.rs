@@ -152,7 +152,10 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
             None => Err(failed(&arguments.joined(), "'help gdb' says what of gdb is translated")),
         },
         "list" | "l" => call(&["dis", "-s", &text]),
-        "disassemble" | "disas" => call(&["dis", text.split(',').next().unwrap_or(&text)]),
+        "disassemble" | "disas" => {
+            let of = rest.iter().find(|word| !word.starts_with('/')).cloned().unwrap_or_default();
+            examine::function(session, of.split(',').next().unwrap_or(""), out)
+        }
         "bt" | "backtrace" | "where" => call(&["bt"]),
         "set" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["output-radix", radix] => call(&["set", "radix", radix]),

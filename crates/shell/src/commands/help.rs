@@ -10,6 +10,7 @@ use crate::commands::{self, TABLE, nearest};
 use crate::foreign;
 use crate::output::{Output, Render, Style, Text};
 use crate::session::Session;
+use crate::task_header::Hex;
 use serde::Serialize;
 
 /// `help`.
@@ -318,10 +319,57 @@ pub fn topic(name: &str) -> Option<String> {
     }
 }
 
-fn registers(session: &mut Session, out: &mut Output) -> Result<(), CommandError> {
-    let _ = session;
-    let _ = out;
-    Err(CommandError::message("see bt -c: each CPU's registers head its trace"))
+/// The registers of one CPU, as the dump's notes have them.
+#[derive(Serialize)]
+struct CpuRegisters {
+    cpu: usize,
+    registers: Vec<(&'static str, Hex)>,
+}
+
+impl Render for CpuRegisters {
+    fn render(&self, out: &mut String, style: Style) {
+        out.push_str(&format!("{}\n", style.heading(&format!("CPU {}:", self.cpu))));
+        for row in self.registers.chunks(3) {
+            let shown = row.iter().map(|(name, value)| match *name {
+                "RFLAGS" => format!("{name}: {:08x}", value.0),
+                "CS" | "SS" => format!("{name}: {:04x}", value.0),
+                name => format!("{name:>3}: {:016x}", value.0),
+            });
+            out.push_str(&format!("    {}\n", shown.collect::<Vec<_>>().join("  ")));
+        }
+        out.push('\n');
+    }
+}
+
+fn registers(session: &Session, out: &mut Output) -> Result<(), CommandError> {
+    for note in session.kernel.dump().cpu_registers() {
+        let (cpu, r) = (note.note_index, &note.registers);
+        let registers = [
+            ("RIP", r.rip),
+            ("RSP", r.rsp),
+            ("RFLAGS", r.rflags),
+            ("RAX", r.rax),
+            ("RBX", r.rbx),
+            ("RCX", r.rcx),
+            ("RDX", r.rdx),
+            ("RSI", r.rsi),
+            ("RDI", r.rdi),
+            ("RBP", r.rbp),
+            ("R8", r.r8),
+            ("R9", r.r9),
+            ("R10", r.r10),
+            ("R11", r.r11),
+            ("R12", r.r12),
+            ("R13", r.r13),
+            ("R14", r.r14),
+            ("R15", r.r15),
+            ("CS", r.cs),
+            ("SS", r.ss),
+        ];
+        let registers = registers.into_iter().map(|(name, value)| (name, Hex(value))).collect();
+        out.emit(&CpuRegisters { cpu, registers })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl<'a> Place<'a> {
                 '\'' if before.is_whitespace() => quote = Some(c),
                 '(' => depth += 1,
                 ')' => depth = depth.saturating_sub(1),
-                c if c.is_whitespace() => {
+                c if c.is_whitespace() && depth == 0 => {
                     if at > word_start {
                         words.push(&line[word_start..at]);
                     }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(place("< fi"), (Position::Redirect, vec![], "fi"));
         assert_eq!(place("bt | grep x > /t").0, Position::Shell);
         assert_eq!(place("p a->b"), (Position::Argument, vec!["p"], "a->b"));
-        assert_eq!(place("p (1 | jif"), (Position::Argument, vec!["p", "(1", "|"], "jif"));
+        assert_eq!(place("p (1 | jif"), (Position::Argument, vec!["p"], "(1 | jif"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use mortis_shell::KernelOptions;
 use mortis_shell::open::open;
-use mortis_shell::output::{Face, Style};
+use mortis_shell::output::Face;
 use mortis_shell::run::capture;
 use mortis_shell::session::{Session, Settings};
 use serde_json::Value;

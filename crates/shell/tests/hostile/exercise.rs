@@ -4,7 +4,7 @@
 use mortis_dump::Dump;
 use mortis_kernel::{Kernel, Options};
 use mortis_shell::commands::TABLE;
-use mortis_shell::output::{Face, Style};
+use mortis_shell::output::Face;
 use mortis_shell::run::capture;
 use mortis_shell::session::{OpenedFiles, Session, Settings};
 use serde::de::IgnoredAny;

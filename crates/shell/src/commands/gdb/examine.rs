@@ -67,7 +67,8 @@ impl Format {
         match self.letter {
             'd' => signed.to_string(),
             'u' => value.to_string(),
-            'o' => format!("0{value:0width$o}", width = (8 * self.size as usize).div_ceil(3)),
+            'o' if value == 0 => "0".to_owned(),
+            'o' => format!("0{value:o}"),
             't' => format!("{value:0width$b}", width = 8 * self.size as usize),
             'a' => format!("{value:#x}{}", symbol(kernel, VirtAddr(value))),
             'c' => character(value as u8),
@@ -152,13 +153,39 @@ fn instructions(
 ) -> Result<(), CommandError> {
     let text = super::captured(session, &format!("dis {:#x} {count}", start.0))?;
     for line in text.lines() {
-        let line = match line.split_once(":  ") {
-            Some((place, instruction)) => format!("   {place}:\t{}\n", instruction.trim_start()),
+        let line = match line.split_once(">:") {
+            Some((place, instruction)) => format!("   {place}>:\t{}\n", instruction.trim_start()),
             None => format!("{line}\n"),
         };
         out.emit(&Text { text: line })?;
     }
     Ok(())
+}
+
+/// `disassemble`.
+pub(super) fn function(
+    session: &mut Session,
+    of: &str,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let start = session.address(of)?;
+    let name = session.kernel.symbol_within(start).map(|(symbol, _)| symbol.name.to_string());
+    let name =
+        name.ok_or_else(|| CommandError::message("No function contains specified address."))?;
+    let text = super::captured(session, &format!("dis {name}"))?;
+    out.emit(&Text { text: format!("Dump of assembler code for function {name}:\n") })?;
+    for line in text.lines() {
+        let line = match line.split_once(">:") {
+            Some((place, instruction)) => {
+                let (address, symbol) = place.split_once(' ').unwrap_or((place, ""));
+                let offset = symbol.trim_end_matches('>').split_once('+').map_or("0", |at| at.1);
+                format!("   {address} <+{offset}>:\t{}\n", instruction.trim_start())
+            }
+            None => format!("{line}\n"),
+        };
+        out.emit(&Text { text: line })?;
+    }
+    Ok(out.emit(&Text { text: "End of assembler dump.\n".to_owned() })?)
 }
 
 fn strings(
