@@ -22,20 +22,28 @@ pub struct Example {
     pub answer: Vec<String>,
 }
 
-/// Runs every example in a session of its own. What fails on the sample, or would write files, is
-/// shown without an answer.
+/// Printed before each answer.
+const MARK: &str = "@@@ the next example";
+
+/// Runs the examples of each command in a session. What fails on the sample, or would write files,
+/// is shown without an answer.
 pub fn answers(mortis: &Mortis, commands: &[Command]) -> Result<Vec<Answers>> {
     let mut all = Vec::new();
     for command in commands.iter().filter(|command| !command.examples.is_empty()) {
-        let mut examples = Vec::new();
+        let mut arguments = vec!["-s", "--no-rc", "--color", "never", "vmcore"];
+        let mark = format!("echo \"{MARK}\"");
         for line in &command.examples {
-            let answer = match writes_files(line) {
-                true => Vec::new(),
-                false => answer(mortis, line)?,
-            };
-            examples.push(Example { line: line.clone(), answer });
+            let line = if writes_files(line) { "#" } else { line };
+            arguments.extend(["-c", &mark, "-c", line]);
         }
-        all.push(Answers { command: command.name.clone(), examples });
+        let (text, _) = mortis.run(&arguments)?;
+        let answers = text.split(&format!("{MARK}\n")).skip(1);
+        let examples = command
+            .examples
+            .iter()
+            .zip(answers)
+            .map(|(line, answer)| Example { line: line.clone(), answer: shortened(answer) });
+        all.push(Answers { command: command.name.clone(), examples: examples.collect() });
     }
     Ok(all)
 }
@@ -45,19 +53,16 @@ fn writes_files(line: &str) -> bool {
     words.contains(&">")
         || words.contains(&">>")
         || matches!(words[..], ["gcore", ..] | ["trace", "dump", ..] | ["rd", "-r", ..])
+        || line.starts_with("files -p") && words.len() > 3
 }
 
-fn answer(mortis: &Mortis, line: &str) -> Result<Vec<String>> {
-    let (text, well) = mortis.run(&["-s", "--no-rc", "--color", "never", "vmcore", "-c", line])?;
-    if !well {
-        return Ok(Vec::new());
-    }
-    let mut lines: Vec<String> = text.lines().map(cut).collect();
+fn shortened(answer: &str) -> Vec<String> {
+    let mut lines: Vec<String> = answer.trim_end().lines().map(cut).collect();
     if lines.len() > LINES + SPARE {
         lines.truncate(LINES);
         lines.push("...".to_owned());
     }
-    Ok(lines)
+    lines
 }
 
 /// A line that fits a page, without blanks at its end.

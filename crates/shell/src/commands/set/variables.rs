@@ -278,12 +278,6 @@ pub(super) fn set(
             return Ok(true);
         }
         name => {
-            let scope = match (name, new) {
-                ("scope", Some(word)) => Some(scope(session, word)?),
-                _ => None,
-            };
-            let new = scope.as_deref().or(new);
-            let settings = &mut session.settings;
             let Some((known, _, values)) = WITHOUT_EFFECT.iter().find(|(known, ..)| *known == name)
             else {
                 return Ok(false);
@@ -315,14 +309,6 @@ pub(super) fn set(
     let width = if shown == "offline" { 13 } else { 0 };
     out.emit(&Setting { name: shown, value: text, width })?;
     Ok(true)
-}
-
-/// Where names are to be looked up first, as crash shows it; here all are known.
-fn scope(session: &Session, word: &str) -> Result<String, CommandError> {
-    let address = session.address(word)?;
-    let symbol = session.kernel.symbol_at(address);
-    let symbol = symbol.map(|(symbol, offset)| symbol.with_offset(offset)).unwrap_or_default();
-    Ok(format!("{:x} ({symbol})", address.0))
 }
 
 fn shown(out: &mut Output, name: &'static str, value: String) -> Result<bool, CommandError> {
