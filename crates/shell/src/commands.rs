@@ -6,6 +6,8 @@ use mortis_debuginfo::types::{Namespace, Type, strip};
 
 pub mod alias;
 pub mod ascii;
+pub mod blk;
+pub mod bpf;
 pub mod bt;
 pub mod dev;
 pub mod dis;
@@ -18,6 +20,7 @@ pub mod fuser;
 pub mod gcore;
 pub mod gdb;
 pub mod help;
+pub mod ipcs;
 pub mod irq;
 pub mod kmem;
 pub mod list;
@@ -36,6 +39,7 @@ pub mod repeat;
 pub mod runq;
 pub mod rustfilt;
 pub mod search;
+pub mod sbitmapq;
 pub mod set;
 pub mod sig;
 pub mod struct_;
@@ -55,6 +59,8 @@ pub mod wr;
 pub const TABLE: &[&Command] = &[
     &alias::COMMAND,
     &ascii::COMMAND,
+    &blk::COMMAND,
+    &bpf::COMMAND,
     &bt::COMMAND,
     &pages::BTOP,
     &dev::COMMAND,
@@ -68,6 +74,7 @@ pub const TABLE: &[&Command] = &[
     &gcore::COMMAND,
     &gdb::COMMAND,
     &help::COMMAND,
+    &ipcs::COMMAND,
     &irq::COMMAND,
     &kmem::COMMAND,
     &list::COMMAND,
@@ -88,6 +95,7 @@ pub const TABLE: &[&Command] = &[
     &runq::COMMAND,
     &rustfilt::COMMAND,
     &search::COMMAND,
+    &sbitmapq::COMMAND,
     &set::COMMAND,
     &sig::COMMAND,
     &struct_::POINTER,
