@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "bpf",
     aliases: &[],
     summary: "BPF programs and maps",
-    synopsis: "[[-p ID | -P] [-tTj]] [[-m ID | -M] [-s] [-xd]]",
+    synopsis: "[[-p ID | -P] [-tTj]] [[-m ID] | -M] [-s] [-xd]",
     options: &[
         value('p', "ID", "this program, with more of it"),
         flag('P', "all programs, with more of them"),

@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     name: "ipcs",
     aliases: &[],
     summary: "System V shared memory, semaphores, message queues",
-    synopsis: "[-smMq] [-n pid|task] [id | addr]...",
+    synopsis: "[-smMq] [-n pid|task] [id | addr]",
     options: &[
         flag('s', "semaphores"),
         flag('m', "shared memory"),

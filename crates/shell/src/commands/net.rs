@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     name: "net",
     aliases: &[],
     summary: "network devices, sockets and neighbours",
-    synopsis: "[[-s | -S] [-xd] [-R ref] [pid | task]...] [-a] [-n [pid | task]] [-N addr]",
+    synopsis: "[[-s | -S] [-xd] [-R ref] [pid | task]] [-a] [ -n [pid | task]] [-N addr]",
     options: &[
         flag('s', "the sockets of the task in focus, or of those named"),
         flag('S', "the same with the structures behind them"),
