@@ -37,7 +37,8 @@ pub fn answers(mortis: &Mortis, commands: &[Command]) -> Result<Vec<Answers>> {
             arguments.extend(["-c", &mark, "-c", line]);
         }
         let (text, _) = mortis.run(&arguments)?;
-        let answers = text.split(&format!("{MARK}\n")).skip(1);
+        let separator = format!("{MARK}\n");
+        let answers = text.split(&separator).skip(1);
         let examples = command
             .examples
             .iter()
