@@ -66,6 +66,7 @@ pub mod tasks;
 #[cfg(test)]
 mod test_memory;
 pub mod timers;
+pub mod tracing;
 pub mod type_sources;
 pub mod user_memory;
 pub mod user_pages;

@@ -10,6 +10,7 @@ pub mod blk;
 pub mod bpf;
 pub mod bt;
 pub mod dev;
+pub mod cgroup;
 pub mod dis;
 pub mod eval;
 pub mod exit;
@@ -50,6 +51,7 @@ pub mod task;
 pub mod timer;
 pub mod tree;
 pub mod vm;
+pub mod trace;
 pub mod vtop;
 pub mod waitq;
 pub mod whatis;
@@ -64,6 +66,7 @@ pub const TABLE: &[&Command] = &[
     &bt::COMMAND,
     &pages::BTOP,
     &dev::COMMAND,
+    &cgroup::COMMAND,
     &dis::COMMAND,
     &eval::COMMAND,
     &exit::EXIT,
@@ -108,6 +111,7 @@ pub const TABLE: &[&Command] = &[
     &tree::COMMAND,
     &struct_::UNION,
     &vm::COMMAND,
+    &trace::COMMAND,
     &vtop::COMMAND,
     &waitq::COMMAND,
     &whatis::COMMAND,

@@ -1,4 +1,4 @@
-//! `runq` and `swap` against what the guests said of themselves just before they died.
+//! `runq`, `swap` and `cgroup` against what the guests said of themselves just before they died.
 
 mod guests;
 
@@ -109,4 +109,33 @@ fn one_cpu_can_be_chosen() {
     assert!(text(&mut session, "runq -d -c 1").starts_with("\nCPU 1\n"));
     assert!(failure(&mut session, "runq -c 0 -c 1").contains("only one -c option allowed"));
     assert!(failure(&mut session, "runq -c 77").contains("invalid cpu specification: 77"));
+}
+
+#[test]
+fn every_process_is_in_its_control_group() {
+    for guest in unfiltered().iter().filter(|guest| guest.has_truth("process/cgroup")) {
+        let truth = guest.truth_by_task("process/cgroup");
+        let mut session = guest.session();
+        let living: Vec<u64> = items(&mut session, "ps").iter().map(|t| number(t, "pid")).collect();
+        let mut compared = 0;
+        for (pid, lines) in truth.iter().filter(|(pid, _)| living.contains(&u64::from(**pid))) {
+            let text = text(&mut session, &format!("cgroup -p {pid}"));
+            let shown: Vec<&str> = text.lines().skip(1).collect();
+            assert_eq!(shown, lines.lines().collect::<Vec<_>>(), "{} {pid}", guest.name());
+            compared += 1;
+        }
+        assert!(compared > 10, "{}", guest.name());
+        // Every group has the tasks that say they are in it.
+        let groups = items(&mut session, "cgroup -t");
+        let groups: Vec<_> = groups.iter().filter(|item| item.get("cgroup").is_some()).collect();
+        assert!(groups.iter().any(|group| string(group, "path") == "/lab"), "{}", guest.name());
+        for group in &groups {
+            let tasks = group["tasks"].as_array().expect("tasks");
+            assert_eq!(number(group, "task_count"), tasks.len() as u64, "{}", guest.name());
+            for task in tasks.iter().take(20) {
+                let of_task = items(&mut session, &format!("cgroup -p {}", number(task, "pid")));
+                assert_eq!(of_task[0]["cgroups"][0]["cgroup"], group["cgroup"], "{}", guest.name());
+            }
+        }
+    }
 }
