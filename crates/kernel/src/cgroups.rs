@@ -219,7 +219,8 @@ impl Kernel {
         while let Some((address, depth)) = pending.pop() {
             groups.push(self.read_cgroup(address, depth));
             let mut children = Vec::new();
-            for child in ListHead::new(self, "cgroup.self.children", layout.children.address(address)?)
+            for child in
+                ListHead::new(self, "cgroup.self.children", layout.children.address(address)?)
             {
                 let problem = match child.and_then(|child| layout.sibling.container(child)) {
                     Ok(_) if depth > MAX_DEPTH => "groups are nested too deep",
@@ -377,9 +378,9 @@ impl Kernel {
         let names = self.layout::<CgroupSubsys>()?;
         let count = (subsys.size()? / 8).min(MAX_CONTROLLERS);
         let bytes = self.read_bytes(subsys.address(cgroup)?, count * 8)?;
-        let pointers = bytes.chunks_exact(8).map(|word| {
-            VirtAddr(word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)))
-        });
+        let pointers = bytes
+            .chunks_exact(8)
+            .map(|word| VirtAddr(word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))));
         let states = pointers.filter(|state| !state.is_null()).map(|address| {
             let controller = layout.ss.pointer(self, address)?;
             Ok(ControllerState {

@@ -144,9 +144,10 @@ impl Kernel {
 
     fn read_trace_instance(&self, layout: &TraceArray, address: VirtAddr) -> Result<TraceInstance> {
         let name = layout.name.string(self, address, MAX_NAME)?;
-        let tracer = layout.current_trace.pointer(self, address).and_then(|tracer| {
-            self.layout::<Tracer>()?.name.string(self, tracer, MAX_NAME)
-        });
+        let tracer = layout
+            .current_trace
+            .pointer(self, address)
+            .and_then(|tracer| self.layout::<Tracer>()?.name.string(self, tracer, MAX_NAME));
         let clock = layout.clock_id.u64(self, address).unwrap_or(0);
         let (clock_name, in_nanoseconds) = match self.trace_clock(clock) {
             Ok((name, in_nanoseconds)) => (Some(name), in_nanoseconds),

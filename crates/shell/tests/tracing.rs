@@ -18,7 +18,8 @@ fn events_read_as_in_the_guest() {
         for (instance, option) in [("main", ""), ("lab", " -i lab"), ("graph", " -i graph")] {
             let truth = guest.truth(&format!("trace/{instance}"));
             let shown = text(&mut session, &format!("trace show{option}"));
-            let (truth, shown): (Vec<_>, Vec<_>) = (truth.lines().collect(), shown.lines().collect());
+            let (truth, shown): (Vec<_>, Vec<_>) =
+                (truth.lines().collect(), shown.lines().collect());
             let differs = truth.iter().zip(&shown).position(|(a, b)| a != b);
             if let Some(line) = differs {
                 panic!("{} {instance}:\n{}\n{}", guest.name(), truth[line], shown[line]);
@@ -37,7 +38,9 @@ fn instances_are_listed_with_their_events() {
         assert_eq!(names, [None, Some("graph"), Some("lab")], "{}", guest.name());
         assert_eq!(string(&instances[1], "tracer"), "function_graph");
         let main = guest.truth("trace/main");
-        let counts = main.lines().find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "));
+        let counts = main
+            .lines()
+            .find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "));
         let counts = counts.and_then(|line| line.split_whitespace().next()).expect("a count");
         let (held, written) = counts.split_once('/').expect("two counts");
         let events = number(&instances[0], "events");
@@ -54,7 +57,11 @@ fn instances_are_listed_with_their_events() {
 fn a_file_for_trace_cmd_holds_every_page() {
     for guest in guests() {
         let mut session = guest.session();
-        let path = std::env::temp_dir().join(format!("mortis-{}-{}.dat", guest.kernel, std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "mortis-{}-{}.dat",
+            guest.kernel,
+            std::process::id()
+        ));
         let written = items(&mut session, &format!("trace dump -s {}", path.display()));
         let bytes = fs::read(&path).expect("the file");
         fs::remove_file(&path).expect("removed");
@@ -66,9 +73,8 @@ fn a_file_for_trace_cmd_holds_every_page() {
         assert!(find(b" T schedule\n").is_some(), "{}", guest.name());
         // Where each CPU's pages are: within the file, at pages' starts, and all of them.
         let table = find(b"flyrecord\0").expect("a section") + 10;
-        let word = |at: usize| {
-            u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-        };
+        let word =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let mut pages = 0;
         for cpu in 0..2 {
             let (at, length) = (word(table + cpu * 16), word(table + cpu * 16 + 8));

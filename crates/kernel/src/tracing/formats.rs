@@ -94,7 +94,9 @@ impl Field {
     /// Its declaration, as in `char comm[16]`.
     pub fn declaration(&self) -> String {
         match self.ty.split_once('[') {
-            Some((ty, count)) if !self.ty.starts_with("__data_loc") && !self.ty.starts_with("__rel_loc") => {
+            Some((ty, count))
+                if !self.ty.starts_with("__data_loc") && !self.ty.starts_with("__rel_loc") =>
+            {
                 format!("{} {}[{count}", ty.trim_end(), self.name)
             }
             _ => format!("{} {}", self.ty, self.name),
@@ -142,9 +144,11 @@ pub struct Format {
 impl Format {
     /// The member called `name`, its own or one that all events have.
     pub fn field(&self, name: &str) -> Option<Field> {
-        self.fields.iter().find(|field| field.name == name).cloned().or_else(|| {
-            common_fields().into_iter().find(|field| field.name == name)
-        })
+        self.fields
+            .iter()
+            .find(|field| field.name == name)
+            .cloned()
+            .or_else(|| common_fields().into_iter().find(|field| field.name == name))
     }
 
     /// The text of the kernel's own file `format`.

@@ -220,7 +220,10 @@ impl Kernel {
             found.push(page);
             let before = layout.list.container(VirtAddr(previous.0 & !FLAGS))?;
             // The oldest page is the one that its predecessor marks.
-            if self.read_pointer(layout.list.address(before)?).is_ok_and(|next| next.0 & FLAGS == HEAD) {
+            if self
+                .read_pointer(layout.list.address(before)?)
+                .is_ok_and(|next| next.0 & FLAGS == HEAD)
+            {
                 break;
             }
             page = before;

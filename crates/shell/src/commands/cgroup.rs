@@ -45,11 +45,9 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     if arguments.has('p') {
         let tasks: Vec<Task> = match arguments.words.is_empty() {
             true => vec![session.context()?],
-            false => arguments
-                .words
-                .iter()
-                .map(|word| session.task(word))
-                .collect::<Result<_, _>>()?,
+            false => {
+                arguments.words.iter().map(|word| session.task(word)).collect::<Result<_, _>>()?
+            }
         };
         for task in tasks {
             out.emit(&TaskGroups::read(kernel, &hierarchies, task))?;
@@ -138,7 +136,12 @@ impl Render for HierarchyReport {
         if !self.controllers.is_empty() {
             out.push_str(&format!("  CONTROLLERS: {}", self.controllers.join(",")));
         }
-        out.push_str(&format!("\n{}  {:>10}  {:>7}  PATH\n", centered("CGROUP", ADDRESS), "ID", "TASKS"));
+        out.push_str(&format!(
+            "\n{}  {:>10}  {:>7}  PATH\n",
+            centered("CGROUP", ADDRESS),
+            "ID",
+            "TASKS"
+        ));
     }
 }
 
@@ -249,7 +252,12 @@ impl TaskGroups {
                     controllers.push(format!("name={}", hierarchy.name));
                 }
                 let path = kernel.cgroup_path(cgroup).into();
-                Some(Membership { hierarchy: hierarchy.id, controllers, cgroup: Hex(cgroup.0), path })
+                Some(Membership {
+                    hierarchy: hierarchy.id,
+                    controllers,
+                    cgroup: Hex(cgroup.0),
+                    path,
+                })
             });
             let mut known: Vec<Membership> = known.collect();
             // As /proc/PID/cgroup: the hierarchy that was mounted last first, version 2 last.

@@ -185,8 +185,8 @@ impl<'p> Parser<'p> {
         let end = inner.find(')')?;
         let ty = inner[..end].trim();
         const WORDS: &[&str] = &[
-            "unsigned", "signed", "int", "long", "short", "char", "void", "const", "struct", "enum",
-            "union", "bool", "_Bool", "size_t", "ssize_t", "volatile", "__force",
+            "unsigned", "signed", "int", "long", "short", "char", "void", "const", "struct",
+            "enum", "union", "bool", "_Bool", "size_t", "ssize_t", "volatile", "__force",
         ];
         let is_word = |word: &str| {
             WORDS.contains(&word)
@@ -196,9 +196,8 @@ impl<'p> Parser<'p> {
                 || matches!(word, "__le16" | "__le32" | "__le64" | "__be16" | "__be32" | "__be64")
         };
         let mut words = ty.split(|c: char| c.is_whitespace() || c == '*').filter(|w| !w.is_empty());
-        let tagged = ["struct ", "enum ", "union ", "const struct "]
-            .iter()
-            .any(|tag| ty.starts_with(tag));
+        let tagged =
+            ["struct ", "enum ", "union ", "const struct "].iter().any(|tag| ty.starts_with(tag));
         let plain = ty.bytes().all(|b| b.is_ascii_alphanumeric() || b" _*".contains(&b));
         if !plain || ty.is_empty() || !(tagged || words.all(is_word)) {
             return None;
@@ -279,7 +278,9 @@ impl<'p> Parser<'p> {
                 let bytes = dynamic(&field, self.record)?.to_vec();
                 Some(Value::Text(Value::Bytes(bytes).text()))
             }
-            "__get_dynamic_array" | "__get_rel_dynamic_array" | "__get_sockaddr"
+            "__get_dynamic_array"
+            | "__get_rel_dynamic_array"
+            | "__get_sockaddr"
             | "__get_rel_sockaddr" => {
                 let field = self.argument_field()?;
                 Some(Value::Bytes(dynamic(&field, self.record)?.to_vec()))
@@ -419,7 +420,8 @@ fn convert(value: Value, ty: &str) -> Value {
     if ty.contains('*') {
         return Value::Number(number);
     }
-    let unsigned = ty.starts_with('u') || ty.starts_with("__u") || ty.contains("unsigned") || ty == "size_t";
+    let unsigned =
+        ty.starts_with('u') || ty.starts_with("__u") || ty.contains("unsigned") || ty == "size_t";
     let bits = match ty {
         ty if ty.contains("char") || ty.ends_with("u8") || ty.ends_with("s8") => 8,
         ty if ty.contains("short") || ty.ends_with("16") => 16,

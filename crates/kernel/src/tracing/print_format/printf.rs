@@ -16,7 +16,11 @@ struct Conversion<'f> {
 }
 
 /// Prints what `trace_printk()` was given.
-pub(crate) fn printf_numbers(kernel: &Kernel, format: &str, arguments: &[PrintArgument]) -> Option<String> {
+pub(crate) fn printf_numbers(
+    kernel: &Kernel,
+    format: &str,
+    arguments: &[PrintArgument],
+) -> Option<String> {
     let values: Vec<Value> = arguments
         .iter()
         .map(|argument| match argument {
@@ -99,11 +103,17 @@ pub(super) fn printf(kernel: &Kernel, format: &str, arguments: &[Value]) -> Opti
 
 /// Takes the letters of `%pI4` and the like off: as many as the kernel knows (lib/vsprintf.c).
 fn pointer_extension<'f>(letters: &'f str, rest: &'f str) -> (&'f str, &'f str) {
-    let known = ["I6c", "I4", "I6", "i4", "i6", "ISpc", "ISp", "IS", "Ub", "Ul", "MF", "MR", "NF", "ad", "ap"];
+    let known = [
+        "I6c", "I4", "I6", "i4", "i6", "ISpc", "ISp", "IS", "Ub", "Ul", "MF", "MR", "NF", "ad",
+        "ap",
+    ];
     let length = match known.iter().find(|known| letters.starts_with(**known)) {
         Some(known) => known.len(),
         None => match letters.as_bytes().first() {
-            Some(b'S' | b's' | b'F' | b'f' | b'B' | b'x' | b'K' | b'M' | b'm' | b'U' | b'd' | b'D' | b'e' | b't' | b'h') => 1,
+            Some(
+                b'S' | b's' | b'F' | b'f' | b'B' | b'x' | b'K' | b'M' | b'm' | b'U' | b'd' | b'D'
+                | b'e' | b't' | b'h',
+            ) => 1,
             _ => 0,
         },
     };
@@ -121,13 +131,15 @@ fn pointer(kernel: &Kernel, extension: &str, value: &Value) -> String {
                 }
             }
             ("M", [_, _, _, _, _, _, ..]) => {
-                let octets: Vec<String> = bytes.iter().take(6).map(|b| format!("{b:02x}")).collect();
+                let octets: Vec<String> =
+                    bytes.iter().take(6).map(|b| format!("{b:02x}")).collect();
                 return octets.join(":");
             }
             ("U" | "Ub", _) if bytes.len() >= 16 => {
                 let digits: String = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
                 let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-                let parts: Vec<&str> = parts.into_iter().filter_map(|part| digits.get(part)).collect();
+                let parts: Vec<&str> =
+                    parts.into_iter().filter_map(|part| digits.get(part)).collect();
                 return parts.join("-");
             }
             ("h" | "", _) => {

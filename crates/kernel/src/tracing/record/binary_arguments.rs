@@ -1,7 +1,7 @@
 //! The arguments of `trace_printk()`, recorded before they are printed.
 
-use super::MAX_STRING;
 use super::super::print_format::PrintArgument;
+use super::MAX_STRING;
 
 /// The arguments for `format` as `vbin_printf()` stores them: each at a multiple of its size, but
 /// of four for eight bytes, and strings as they are.

@@ -76,9 +76,8 @@ mod tests {
 
     #[test]
     fn letters_are_the_kernels() {
-        let letters = |flags, preempt_count| {
-            Header { id: 0, flags, preempt_count, pid: 1 }.letters()
-        };
+        let letters =
+            |flags, preempt_count| Header { id: 0, flags, preempt_count, pid: 1 }.letters();
         assert_eq!(letters(0, 0), ".....");
         assert_eq!(letters(0x11, 3), "d.s3.");
         assert_eq!(letters(0xad, 0x12), "DNh21");

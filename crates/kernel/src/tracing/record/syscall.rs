@@ -4,7 +4,12 @@ use super::super::formats::{Format, Syscall};
 use super::c_string;
 
 /// The arguments of a system call as the kernel prints them.
-pub(super) fn arguments(format: &Format, syscall: &Syscall, values: &[u64], record: &[u8]) -> String {
+pub(super) fn arguments(
+    format: &Format,
+    syscall: &Syscall,
+    values: &[u64],
+    record: &[u8],
+) -> String {
     const O_ACCMODE: u64 = 3;
     const O_CREAT: u64 = 0o100;
     const O_TMPFILE: u64 = 0o20_200_000;

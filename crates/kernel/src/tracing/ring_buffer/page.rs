@@ -140,13 +140,21 @@ mod tests {
     fn times_add_up_over_extensions_and_stamps() {
         let page = page(
             &[
-                1 | 5 << 5, 0xaa, // one word of data, 5 later
-                TIME_EXTEND | 1 << 5, 2, // 2 << 27 | 1 later
-                0 | 3 << 5, 12, 1, 2, // eight bytes of data, with a length
-                TIME_STAMP | 7 << 5, 4, // at 4 << 27 | 7
-                1, 0xbb,
+                1 | 5 << 5,
+                0xaa, // one word of data, 5 later
+                TIME_EXTEND | 1 << 5,
+                2, // 2 << 27 | 1 later
+                0 | 3 << 5,
+                12,
+                1,
+                2, // eight bytes of data, with a length
+                TIME_STAMP | 7 << 5,
+                4, // at 4 << 27 | 7
+                1,
+                0xbb,
                 PADDING, // nothing behind it
-                1, 0xcc,
+                1,
+                0xcc,
             ],
             0,
         );

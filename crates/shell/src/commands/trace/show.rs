@@ -136,9 +136,8 @@ pub(super) fn run(
             is_decoded: true,
             in_nanoseconds: instance.clock_in_nanoseconds,
         };
-        let along = along.and_then(|event| {
-            Some(decoder.decode(&Header::of(&event.data)?, &event.data))
-        });
+        let along =
+            along.and_then(|event| Some(decoder.decode(&Header::of(&event.data)?, &event.data)));
         match content {
             Content::Text { name, text, is_decoded } if !is_graph => {
                 report.event = name;
@@ -147,9 +146,8 @@ pub(super) fn run(
                 out.emit(&report)?;
             }
             content => {
-                let names = |pid| {
-                    commands.as_ref().map_or_else(|| "<...>".to_owned(), |c| c.name(pid))
-                };
+                let names =
+                    |pid| commands.as_ref().map_or_else(|| "<...>".to_owned(), |c| c.name(pid));
                 if let Some(switch) = graph.switch(cpu, header.pid, &names) {
                     out.layout(&switch)?;
                 }
@@ -169,10 +167,9 @@ fn is_leaf(decoder: &Decoder<'_>, first: &[u8], second: &[u8]) -> bool {
         return false;
     }
     match (decoder.decode(&entry, first), decoder.decode(&end, second)) {
-        (
-            Content::GraphEntry { function, .. },
-            Content::GraphReturn { function: returned, .. },
-        ) => function == returned,
+        (Content::GraphEntry { function, .. }, Content::GraphReturn { function: returned, .. }) => {
+            function == returned
+        }
         _ => false,
     }
 }
