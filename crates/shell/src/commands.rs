@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::session::Session;
-use mortis_debuginfo::types::{Namespace, Type, strip};
+use mortis_debuginfo::types::{Namespace, Type, TypeId, size_of, strip};
 
 pub mod alias;
 pub mod ascii;
@@ -142,6 +142,9 @@ pub fn resolve(
     if let Some(format @ ("x" | "d")) = name.strip_prefix("p/") {
         return Some((&p::COMMAND, with_name(&format!("-{format}"))));
     }
+    if name.starts_with("p/") {
+        return Some((&gdb::COMMAND, with_name(name)));
+    }
     if let Some(reference) = name.strip_prefix('*').filter(|reference| !reference.is_empty()) {
         return Some((&struct_::POINTER, with_name(reference)));
     }
@@ -163,12 +166,39 @@ pub fn resolve(
     if let Ok(Some(id)) = kernel.find_type(Namespace::Typedef, tag) {
         let is_compound = strip(kernel.type_set(), id)
             .is_ok_and(|(_, stripped)| matches!(*stripped, Type::Compound(_)));
+        if let (false, Some(words)) = (is_compound, shorthand(session, id, arguments)) {
+            return Some(words);
+        }
         return match arguments.is_empty() && !name.contains('.') || !is_compound {
             true => Some((&whatis::COMMAND, with_name(name))),
             false => Some((&struct_::POINTER, with_name(name))),
         };
     }
+    if let Ok(Some(id)) = kernel.find_type(Namespace::Base, name)
+        && let Some(words) = shorthand(session, id, arguments)
+    {
+        return Some(words);
+    }
     gdb::is_word(name).then(|| (&gdb::COMMAND, with_name(name)))
+}
+
+/// What `u64 jiffies` and `u64 ffffffff81000000` stand for: `p` and `rd` of so many bits.
+fn shorthand(
+    session: &Session,
+    id: TypeId,
+    arguments: &[String],
+) -> Option<(&'static Command, Vec<String>)> {
+    let (first, rest) = arguments.split_first()?;
+    let bytes =
+        size_of(session.kernel.type_set(), id).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8))?;
+    let symbols = session.kernel.all_symbols().ok()?;
+    if !symbols.lookup_name(first).is_empty() {
+        return Some((&p::COMMAND, arguments.to_vec()));
+    }
+    let digits = first.strip_prefix("0x").unwrap_or(first);
+    u64::from_str_radix(digits, 16).ok()?;
+    let words = [format!("-{}", bytes * 8), first.clone()].into_iter().chain(rest.iter().cloned());
+    Some((&rd::COMMAND, words.collect()))
 }
 
 /// The command whose name, or alias, is nearest to a mistyped one.

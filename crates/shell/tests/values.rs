@@ -277,7 +277,7 @@ fn what_is_wrong_is_said() {
     fails("struct task_struct.nosuch", "invalid data structure reference: task_struct.nosuch");
     fails("union task_struct", "data type mismatch: task_struct is not a union");
     fails("whatis nosuch", "cannot resolve: nosuch");
-    fails("struct list_head 0", "not mapped");
+    fails("struct list_head 0", "invalid kernel virtual address: 0");
     fails(
         "rd ffffffffff000000",
         "invalid kernel virtual address: ffffffffff000000  type: \"64-bit KVADDR\"",

@@ -12,7 +12,7 @@ mod trace;
 
 use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
-use crate::output::Output;
+use crate::output::{Output, Text};
 use crate::session::Session;
 use mortis_kernel::tasks::Task;
 use rayon::prelude::*;
@@ -24,8 +24,8 @@ pub const COMMAND: Command = Command {
     name: "bt",
     aliases: &[],
     summary: "what tasks and CPUs were doing: backtraces",
-    synopsis: "[-a|-c cpu(s)|-g|-p|-r|-t|-T|-l|-e|-E|-f|-F|-i|-o|-O|-v|-s [-x|-d]] [-R ref]\n   \
-               [-I ip] [-S sp] [-n idle] [pid | task]...",
+    synopsis: "[-a|-c cpu(s)|-g|-r|-t|-T|-l|-e|-E|-f|-F|-i|-o|-O|-v|-p] [-R ref] [-s [-x|d]]\n     \
+               [-I ip] [-S sp] [-n idle] [pid | task]",
     options: &[
         flag('a', "the task that was running on each CPU"),
         value('c', "cpu(s)", "the tasks that were running on these CPUs: 0,2-3"),
@@ -46,7 +46,8 @@ pub const COMMAND: Command = Command {
         flag('E', "search the interrupt and exception stacks of the CPUs for saved registers"),
         flag('v', "check all stacks for overflow"),
         flag('o', "accepted for crash's sake; backtraces are exact without"),
-        flag('O', "accepted for crash's sake"),
+        flag('O', "accepted for crash's sake: the same, from now on"),
+        value('D', "what", "accepted for crash's sake: its table of frame sizes is not needed"),
         value('R', "ref", "only backtraces with this symbol or value"),
         value('I', "ip", "start at this address"),
         value('S', "sp", "start at this place of the stack"),
@@ -62,6 +63,14 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
+    if arguments.has('O') {
+        let text = "bt: there is one bt method here, and it is exact\n".to_owned();
+        return Ok(out.emit(&Text { text })?);
+    }
+    if arguments.has('D') {
+        let text = "bt: no table of frame sizes is kept: frames come from the unwind tables\n";
+        return Ok(out.emit(&Text { text: text.to_owned() })?);
+    }
     let request = Request::parse(session, arguments)?;
     match request.mode {
         Mode::Overflow => return overflow::run(session, out),

@@ -83,6 +83,8 @@ struct Request<'k> {
     decode_from: VirtAddr,
     /// One past the last byte, where the end is known.
     end: Option<VirtAddr>,
+    /// The instruction that starts there, or the first behind it, is the last one.
+    until: Option<VirtAddr>,
     /// Whether the end is where the next symbol begins, which padding reaches to.
     to_next_symbol: bool,
     count: Option<u64>,
@@ -204,6 +206,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         start: address,
         decode_from: address,
         end: None,
+        until: None,
         to_next_symbol: false,
         count,
         skip_after_ud2: session.skip_after_ud2 as usize,
@@ -250,8 +253,8 @@ impl Request<'_> {
         if reverse {
             self.start = symbol.address;
             self.decode_from = symbol.address;
-            // Up to and including the instruction that starts at the address.
-            self.end = Some(address.offset(1));
+            self.until = Some(address);
+            self.end = Some(function_end);
             self.last = self.count.take();
         } else if forward || (self.count.is_none() && offset == 0) {
             self.end = Some(function_end);
@@ -300,6 +303,9 @@ impl Request<'_> {
                 continue;
             }
             left -= 1;
+            if self.until.is_some_and(|until| instruction.address >= until) {
+                left = 0;
+            }
             // An `int3` directly behind a return is the function's own: it stops speculation.
             let is_padding = match instruction.flow {
                 Flow::Nop => true,

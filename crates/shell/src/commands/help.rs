@@ -3,14 +3,15 @@
 //! Examples come with what they answer on the sample in the repository: `cargo xtask docs` runs
 //! them and keeps the answers in `help/examples.txt`.
 
+mod internals;
+
 use crate::alias;
 use crate::arguments::Arguments;
-use crate::command::{Command, CommandError, Opt, flag};
+use crate::command::{Command, CommandError};
 use crate::commands::{self, TABLE, nearest};
 use crate::foreign;
 use crate::output::{Output, Render, Style, Text};
 use crate::session::Session;
-use crate::task_header::Hex;
 use serde::Serialize;
 
 /// `help`.
@@ -19,11 +20,7 @@ pub const COMMAND: Command = Command {
     aliases: &[],
     summary: "the commands, and how each is used",
     synopsis: "[command | all | input | output | commands]",
-    options: &[
-        flag('z', "what else help shows"),
-        flag('r', "the registers that came with the dump"),
-        flag('a', "the aliases"),
-    ],
+    options: internals::OPTIONS,
     help: "Without a word, lists all commands. With one, shows how it is used, and examples with\n\
            their answers. 'help input' tells what a line may be, 'help output' where answers go,\n\
            'help commands' what each command shows, 'help all' everything.\n\n\
@@ -232,17 +229,13 @@ fn examples(answers: &str, out: &mut String, style: Style) {
 
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
     if arguments.has('z') {
-        let options =
-            COMMAND.options.iter().map(|Opt { letter, help, .. }| format!(" -{letter} - {help}\n"));
-        return Ok(
-            out.emit(&Text { text: format!("help options:\n{}", options.collect::<String>()) })?
-        );
-    }
-    if arguments.has('r') {
-        return registers(session, out);
+        return Ok(out.emit(&Text { text: internals::list() })?);
     }
     if arguments.has('a') {
         return crate::run::run_within(session, &["alias".to_owned()], out);
+    }
+    if internals::show(session, arguments, out)? {
+        return Ok(());
     }
     if arguments.words.is_empty() {
         return Ok(out.emit(&List::new())?);
@@ -317,59 +310,6 @@ pub fn topic(name: &str) -> Option<String> {
         }
         name => commands::find(name).map(of),
     }
-}
-
-/// The registers of one CPU, as the dump's notes have them.
-#[derive(Serialize)]
-struct CpuRegisters {
-    cpu: usize,
-    registers: Vec<(&'static str, Hex)>,
-}
-
-impl Render for CpuRegisters {
-    fn render(&self, out: &mut String, style: Style) {
-        out.push_str(&format!("{}\n", style.heading(&format!("CPU {}:", self.cpu))));
-        for row in self.registers.chunks(3) {
-            let shown = row.iter().map(|(name, value)| match *name {
-                "RFLAGS" => format!("{name}: {:08x}", value.0),
-                "CS" | "SS" => format!("{name}: {:04x}", value.0),
-                name => format!("{name:>3}: {:016x}", value.0),
-            });
-            out.push_str(&format!("    {}\n", shown.collect::<Vec<_>>().join("  ")));
-        }
-        out.push('\n');
-    }
-}
-
-fn registers(session: &Session, out: &mut Output) -> Result<(), CommandError> {
-    for note in session.kernel.dump().cpu_registers() {
-        let (cpu, r) = (note.note_index, &note.registers);
-        let registers = [
-            ("RIP", r.rip),
-            ("RSP", r.rsp),
-            ("RFLAGS", r.rflags),
-            ("RAX", r.rax),
-            ("RBX", r.rbx),
-            ("RCX", r.rcx),
-            ("RDX", r.rdx),
-            ("RSI", r.rsi),
-            ("RDI", r.rdi),
-            ("RBP", r.rbp),
-            ("R8", r.r8),
-            ("R9", r.r9),
-            ("R10", r.r10),
-            ("R11", r.r11),
-            ("R12", r.r12),
-            ("R13", r.r13),
-            ("R14", r.r14),
-            ("R15", r.r15),
-            ("CS", r.cs),
-            ("SS", r.ss),
-        ];
-        let registers = registers.into_iter().map(|(name, value)| (name, Hex(value))).collect();
-        out.emit(&CpuRegisters { cpu, registers })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

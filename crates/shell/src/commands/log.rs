@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "log",
     aliases: &[],
     summary: "what the kernel said",
-    synopsis: "[-T|-t] [-d] [-m] [-c] [-R] | -a | -s",
+    synopsis: "[-TtdmascR]",
     options: &[
         flag('T', "dates, in UTC, instead of seconds since boot"),
         flag('t', "no time stamps"),

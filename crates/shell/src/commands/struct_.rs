@@ -21,8 +21,8 @@ use request::Request;
 pub(super) use request::StructType;
 use serde::Serialize;
 
-const SYNOPSIS: &str = "name[.member[,member]][-o][-l offset][-rfuxdp] \
-                        [address | symbol | (expression)][:cpuspec] [count | -c count]";
+const SYNOPSIS: &str = "struct_name[.member[,member]][-o][-l offset][-rfuxdp]\n         \
+    [address | symbol][:cpuspec] [count | -c count]";
 
 const OPTIONS: &[Opt] = &[
     flag('o', "offsets of the members, or their addresses where an address is given"),
@@ -36,6 +36,7 @@ const OPTIONS: &[Opt] = &[
     flag('u', "the address is a user address of the task in focus"),
     flag('x', "numbers in hexadecimal"),
     flag('h', "the same as -x"),
+    flag('v', "accepted, as in crash"),
     flag('d', "numbers in decimal"),
     flag('p', "also what members point to"),
     value('c', "count", "how many in a row; -count ends at the address"),

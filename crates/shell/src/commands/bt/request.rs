@@ -104,13 +104,14 @@ impl Request {
             _ => Content::SymbolicWithAddress,
         };
         if arguments.value('n').is_some_and(|value| value != "idle") {
-            return Err(usage("-n takes \"idle\""));
+            return Err(CommandError::message(
+                "-n option not supported or applicable on this architecture or kernel",
+            ));
         }
         if arguments.has('x') && arguments.has('d') {
             return Err(usage("-d and -x are mutually exclusive"));
         }
-        let vmlinux = session.kernel.vmlinux().is_some();
-        if (arguments.has('l') || arguments.has('i')) && !vmlinux {
+        if (arguments.has('l') || arguments.has('i')) && !session.kernel.has_lines() {
             return Err(CommandError::message(
                 "lines and inlined calls need the kernel's vmlinux with debug information",
             ));
@@ -139,7 +140,7 @@ impl Request {
             without_idle: arguments.value('n').is_some(),
             panic_task: arguments.has('p'),
             thread_group: arguments.has('g'),
-            json: session.settings.face == Face::Json && vmlinux,
+            json: session.settings.face == Face::Json && session.kernel.has_lines(),
             sources: Mutex::default(),
             slabs: OnceLock::new(),
         })

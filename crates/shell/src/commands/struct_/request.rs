@@ -40,6 +40,8 @@ pub(super) struct Request {
     pub offsets: bool,
     pub raw: bool,
     pub pointers: bool,
+    /// Whether addresses are the task's in focus.
+    pub user: bool,
     pub hexadecimal: bool,
     pub style: ValueStyle,
     /// What was asked for and makes no sense.
@@ -74,6 +76,7 @@ impl Request {
             offsets: arguments.has('o'),
             raw: arguments.has('r'),
             pointers: arguments.has('p'),
+            user: arguments.has('u'),
             hexadecimal,
             style: ValueStyle::new(session, hexadecimal, arguments.has('d')),
             warning: None,
@@ -151,6 +154,12 @@ impl Request {
             ),
             None => address_of(session, word)?,
         };
+        // A user address has a kernel address's place only with -u, an offset in the file with -f.
+        let is_number = word.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if is_number && symbol.is_none() && !in_file && !self.user && address.0 >> 63 == 0 {
+            let what = format!("invalid kernel virtual address: {word}");
+            return Err(CommandError::Message(what));
+        }
         if let (Some(symbol), Some(_)) = (&symbol, cpuspec)
             && !kernel.is_per_cpu(symbol)
         {
