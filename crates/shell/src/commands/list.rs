@@ -15,7 +15,7 @@ use mortis_memory::{Address, ReadError, Unavailable, VirtAddr};
 use request::Request;
 pub(super) use request::address as kernel_address_of;
 use serde::Serialize;
-use walk::{End, Walk};
+use walk::Walk;
 
 /// `list`.
 pub const COMMAND: Command = Command {
@@ -87,14 +87,10 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         entries.iter().try_for_each(|entry| Ok::<(), CommandError>(out.emit(entry)?))
     })?;
     drop(progress);
-    match walk.end() {
-        End::Complete => Ok(()),
-        End::Suspicious(message) => {
-            out.warn(message);
-            Ok(())
-        }
-        End::Damaged(message) => Err(CommandError::Message(message)),
+    if let Some(problem) = walk.problem() {
+        out.warn(problem);
     }
+    Ok(())
 }
 
 fn entries(kernel: &Kernel, request: &Request, beside: &Beside, chunk: &[VirtAddr]) -> Vec<Entry> {

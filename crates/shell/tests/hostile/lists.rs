@@ -34,7 +34,17 @@ const LISTS: &[List] = &[
     list("list -H init_task.tasks", "init_task.tasks.next->next"),
     list("kmem -s", "slab_caches.next->next->next"),
     list("net", "init_net.dev_base_head.next->next"),
-    first("tree -t rb vmap_area_root", "vmap_area_root.rb_node"),
+    list("list task_struct.tasks -h init_task -s task_struct.pid", "init_task.tasks.next->next"),
+    list(
+        "tree -t rb free_vmap_area_root",
+        "((struct rb_root *)&free_vmap_area_root)->rb_node->rb_left",
+    ),
+    first("tree -t rb -l free_vmap_area_root", "((struct rb_root *)&free_vmap_area_root)->rb_node"),
+    list(
+        "tree -t maple sparse_irqs",
+        "((struct maple_node *)((unsigned long)sparse_irqs.ma_root & ~0xff))->ma64.slot[1]",
+    ),
+    list("waitq kauditd_wait", "((struct wait_queue_head *)&kauditd_wait)->head.next->next"),
     first("mount", "init_task.nsproxy->mnt_ns->mounts.rb_node"),
 ];
 

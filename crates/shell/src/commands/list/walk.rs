@@ -6,16 +6,6 @@ use crate::command::CommandError;
 use mortis_memory::{VirtAddr, VirtualMemory};
 use rustc_hash::FxHashSet;
 
-/// How a list ended.
-pub(super) enum End {
-    /// As lists do.
-    Complete,
-    /// Where crash takes it for complete, and a sound list would not have ended.
-    Suspicious(String),
-    /// At a loop, or at what cannot be read.
-    Damaged(String),
-}
-
 /// Entries that are remembered to tell at once when one comes again. A longer list is watched for
 /// loops at milestones: a loop then is noticed late, and costs no memory.
 const REMEMBERED: usize = 1 << 22;
@@ -39,7 +29,8 @@ pub(super) struct Walk<'a> {
     count: u64,
     seen: FxHashSet<u64>,
     milestone: VirtAddr,
-    outcome: End,
+    /// What is wrong with the list, in crash's words.
+    problem: Option<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -73,13 +64,13 @@ impl<'a> Walk<'a> {
             count: 0,
             seen: FxHashSet::default(),
             milestone: VirtAddr(0),
-            outcome: End::Complete,
+            problem: None,
         }))
     }
 
-    /// How the list ended, once it has.
-    pub fn end(self) -> End {
-        self.outcome
+    /// Why the list ended, where a sound one would not have.
+    pub fn problem(self) -> Option<String> {
+        self.problem
     }
 
     /// The entry behind `last`; `None` where the list ends there.
@@ -87,13 +78,13 @@ impl<'a> Walk<'a> {
         let next = match self.memory.read_pointer(last.offset(self.next_offset)) {
             Ok(next) => next,
             Err(error) => {
-                self.outcome = End::Damaged(unreadable(error, "list entry"));
+                self.problem = Some(unreadable(error, "list entry"));
                 return None;
             }
         };
         if next.is_null() {
             if self.is_ring {
-                self.outcome = End::Damaged("invalid list entry: 0".to_owned());
+                self.problem = Some("invalid list entry: 0".to_owned());
             }
             return None;
         }
@@ -102,11 +93,10 @@ impl<'a> Walk<'a> {
         }
         let again = next == self.start || next == last || (next == self.second && self.count != 1);
         if again {
-            // A ring ends at its head, or where it was begun at one of its entries, and nowhere
-            // else.
+            // A ring ends at its head, or where it was begun at one of its entries. crash takes a
+            // list that ends elsewhere so for complete.
             if self.is_ring && (self.has_head || next != self.start) {
-                let message = format!("duplicate list entry: {next:x}");
-                self.outcome = End::Suspicious(message);
+                self.problem = Some(format!("duplicate list entry: {next:x}"));
             }
             return None;
         }
@@ -134,9 +124,9 @@ impl Iterator for Walk<'_> {
         self.count += 1;
         // As crash does, an entry that came before is shown again, and is the last.
         if self.is_again(entry) {
-            self.outcome = End::Damaged(format!("duplicate list entry: {entry:x}"));
+            self.problem = Some(format!("duplicate list entry: {entry:x}"));
         } else if self.count > MAX_ENTRIES {
-            self.outcome = End::Damaged(format!("list does not end: {entry:x}"));
+            self.problem = Some(format!("list does not end: {entry:x}"));
         } else {
             self.entry = self.after(entry);
         }
@@ -172,11 +162,7 @@ mod tests {
             Err(error) => return (Vec::new(), error),
         };
         let entries = walk.by_ref().map(|entry| entry.0).collect();
-        let end = match walk.end() {
-            End::Complete => String::new(),
-            End::Suspicious(message) => format!("suspicious: {message}"),
-            End::Damaged(message) => message,
-        };
+        let end = walk.problem().unwrap_or_default();
         (entries, end)
     }
 
@@ -215,7 +201,7 @@ mod tests {
     fn a_ring_that_misses_its_head_is_told_of() {
         for (again, entries) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 3]), (3, vec![1, 2, 3])] {
             let links = [(9, 1), (1, 2), (2, 3), (3, again)];
-            let message = format!("suspicious: duplicate list entry: {again}");
+            let message = format!("duplicate list entry: {again}");
             assert_eq!(walked(&links, &ring(9)), (entries, message));
         }
     }

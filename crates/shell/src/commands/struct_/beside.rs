@@ -14,7 +14,7 @@ use mortis_debuginfo::types::{FoundMember, find_member, size_of, type_name};
 use mortis_debuginfo::value::{Radix, Value as Tree};
 use mortis_kernel::Kernel;
 use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
-use mortis_memory::{VirtAddr, VirtualMemory};
+use mortis_memory::VirtAddr;
 use serde::Serialize;
 
 /// The structures that were asked for.
