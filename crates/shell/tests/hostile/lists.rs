@@ -7,7 +7,6 @@ use crate::memory::damaged;
 use mortis_dump_synthetic::Faults;
 use mortis_memory::{PhysAddr, VirtAddr, VirtualMemory};
 use mortis_shell::session::Session;
-use std::sync::Arc;
 
 /// A list, and a command that walks it.
 struct List {
