@@ -7,11 +7,12 @@ use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::tasks::Task;
+use crate::process_memory::ProcessMemory;
 use crate::user_memory::UserMemory;
 use crate::user_pages::PagePlace;
 use crate::vfs::inode::InodeStruct;
 use crate::vma::{Area, area_flags};
-use mortis_memory::{UserAddr, VirtAddr};
+use mortis_memory::{PhysicalMemory, UserAddr, VirtAddr, VirtualMemory};
 
 layout! {
     /// The file behind an open file.
@@ -122,7 +123,8 @@ const MAX_SEGMENTS: usize = 1 << 20;
 
 impl Kernel {
     /// What a core file of the process of `task` takes: its memory as far as `filter` wants it, and
-    /// the registers of its threads, those of `task` first. `check` ends it early.
+    /// the registers of its threads, those of `task` first; and the memory to take it from. `check`
+    /// ends it early.
     ///
     /// # Errors
     /// When the task has no memory of its own, or that cannot be found; what `check` fails with.
@@ -131,11 +133,14 @@ impl Kernel {
         task: Task,
         filter: CoreFilter,
         check: &dyn Fn() -> Result<()>,
-    ) -> Result<ProcessCore> {
-        let memory = UserMemory::of(self, task)?;
+    ) -> Result<(ProcessCore, ProcessMemory<'_>)> {
+        // Says so where the task has none.
+        UserMemory::of(self, task)?;
         let mm = task.mm(self)?;
         let (areas, damage) = self.areas(mm);
-        let (notes, threads, threads_without_registers) = self.core_notes(task, mm, &areas)?;
+        let memory = ProcessMemory::new(self, mm, areas)?;
+        let areas = memory.areas();
+        let (notes, threads, threads_without_registers) = self.core_notes(task, mm, areas)?;
         let mut core = ProcessCore {
             notes,
             segments: Vec::new(),
@@ -145,16 +150,16 @@ impl Kernel {
             pages: PageCounts::default(),
             damage,
         };
-        for area in &areas {
+        for area in areas {
             check()?;
             self.add_area(&memory, area, filter, check, &mut core)?;
         }
-        Ok(core)
+        Ok((core, memory))
     }
 
     fn add_area(
         &self,
-        memory: &UserMemory<'_>,
+        memory: &ProcessMemory<'_>,
         area: &Area,
         filter: CoreFilter,
         check: &dyn Fn() -> Result<()>,
@@ -163,8 +168,8 @@ impl Kernel {
         let flags = area.flags.clone().unwrap_or(0);
         let wanted = self.wanted_bytes(memory, area, flags, filter);
         let end = UserAddr(area.start.0.saturating_add(wanted).min(area.end.0));
-        let has_file = !area.file.as_ref().is_ok_and(|file| file.is_null());
-        let mut pages = memory.pages(area.start, end);
+        let is_in_dump = |at| self.memory().physical().probe(at).is_ok();
+        let mut pages = memory.mapped().pages(area.start, end);
         let mut looked = 0u64;
         while let Some((address, place)) = pages.next() {
             looked += 1;
@@ -173,20 +178,26 @@ impl Kernel {
             }
             let mut len = PAGE_SIZE;
             let (content, counter) = match place {
-                PagePlace::Memory(at) if memory.physical().probe(at).is_ok() => {
+                PagePlace::Memory(at) if is_in_dump(at) => {
                     (SegmentContent::Memory, &mut core.pages.saved)
                 }
                 PagePlace::Memory(_) | PagePlace::Unknown(_) => {
                     (SegmentContent::Nothing, &mut core.pages.excluded)
                 }
                 PagePlace::Entry(_) => (SegmentContent::Nothing, &mut core.pages.swapped),
-                PagePlace::Nowhere => {
-                    len += pages.skip_hole();
-                    match has_file {
-                        true => (SegmentContent::Nothing, &mut core.pages.in_file),
-                        false => (SegmentContent::Memory, &mut core.pages.untouched),
+                PagePlace::Nowhere => match memory.next_unmapped_page(area, address) {
+                    Some((next, at)) if next == address => match is_in_dump(at) {
+                        true => (SegmentContent::Memory, &mut core.pages.saved),
+                        false => (SegmentContent::Nothing, &mut core.pages.excluded),
+                    },
+                    next => {
+                        len += pages.skip_hole(next.map_or(end, |(next, _)| next));
+                        match area.is_anonymous == Ok(true) {
+                            true => (SegmentContent::Memory, &mut core.pages.untouched),
+                            false => (SegmentContent::Nothing, &mut core.pages.in_file),
+                        }
                     }
-                }
+                },
             };
             *counter = counter.saturating_add(len / PAGE_SIZE);
             core.add(address, len, flags, content, area.start);
@@ -202,7 +213,7 @@ impl Kernel {
     /// How much of an area is wanted, from its start (`vma_dump_size()` of fs/coredump.c).
     fn wanted_bytes(
         &self,
-        memory: &UserMemory<'_>,
+        memory: &ProcessMemory<'_>,
         area: &Area,
         flags: u64,
         filter: CoreFilter,
@@ -243,7 +254,7 @@ impl Kernel {
         let mut magic = [0; 4];
         let is_elf = filter.has(CoreFilter::ELF_HEADERS)
             && area.page_offset == Ok(0)
-            && memory.read(area.start, &mut magic).is_ok()
+            && memory.read(VirtAddr(area.start.0), &mut magic).is_ok()
             && magic == *b"\x7fELF";
         if is_elf { PAGE_SIZE.min(whole) } else { 0 }
     }

@@ -95,10 +95,11 @@ impl UserPages<'_> {
 
 impl UserPages<'_> {
     /// After a page that is nowhere: goes on behind the last one of those that the page table has
-    /// nothing of either, and says how many bytes that is.
-    pub fn skip_hole(&mut self) -> u64 {
+    /// nothing of either, at most to `limit`, and says how many bytes that is.
+    pub fn skip_hole(&mut self, limit: UserAddr) -> u64 {
         let before = self.next;
-        while self.next < self.end {
+        let end = self.end.min(limit.0 & !(PAGE_SIZE - 1));
+        while self.next < end {
             let hole = match (self.next % TABLE_SPAN, &self.span) {
                 (0, _) => self.memory.hole(UserAddr(self.next)).unwrap_or(0),
                 (into, Span::Same(PagePlace::Nowhere)) => TABLE_SPAN - into,
@@ -107,7 +108,7 @@ impl UserPages<'_> {
             if hole == 0 {
                 break;
             }
-            self.next = self.next.saturating_add(hole).min(self.end);
+            self.next = self.next.saturating_add(hole).min(end);
         }
         self.next - before
     }

@@ -17,6 +17,7 @@ layout! {
         file: "vm_file",
         /// Where in the file it begins, in pages.
         page_offset: "vm_pgoff",
+        operations: "vm_ops",
         /// Until maple trees came (6.1).
         next: "vm_next",
     }
@@ -59,6 +60,8 @@ pub struct Area {
     pub file: Result<VirtAddr>,
     /// Where in the file it begins, in pages.
     pub page_offset: Result<u64>,
+    /// Whether a page that was never touched is zeros (`vma_is_anonymous()`).
+    pub is_anonymous: Result<bool>,
 }
 
 /// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_SHARED`, `VM_GROWSDOWN`, `VM_IO`,
@@ -177,6 +180,7 @@ impl Kernel {
             flags: member(&layout.flags),
             file: member(&layout.file).map(VirtAddr),
             page_offset: member(&layout.page_offset),
+            is_anonymous: member(&layout.operations).map(|operations| operations == 0),
         })
     }
 }

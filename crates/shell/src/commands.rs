@@ -51,6 +51,7 @@ pub mod task;
 pub mod timer;
 pub mod trace;
 pub mod tree;
+pub mod ustack;
 pub mod vm;
 pub mod vtop;
 pub mod waitq;
@@ -111,6 +112,7 @@ pub const TABLE: &[&Command] = &[
     &trace::COMMAND,
     &tree::COMMAND,
     &struct_::UNION,
+    &ustack::COMMAND,
     &vm::COMMAND,
     &vtop::COMMAND,
     &waitq::COMMAND,

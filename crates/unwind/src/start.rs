@@ -1,6 +1,7 @@
 //! Where a walk begins, and how far it goes.
 
 use crate::stack_words::StackWords;
+use crate::walk::KERNEL_HALF;
 use crate::{KnownRegisters, PtRegs, Stop, Trust, pt_regs};
 use mortis_memory::{VirtAddr, VirtualMemory, X86_64Registers};
 
@@ -14,11 +15,14 @@ pub struct Options {
     /// Whether to ask call frame information, where there is any, for the registers that ORC does
     /// not follow: rbx and r12 to r15, in which a compiler keeps local variables.
     pub callee_saved: bool,
+    /// The smallest address that the walk may lead to: where the kernel's half of the address space
+    /// begins, unless the stack is a user's.
+    pub lowest: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_frames: 2048, scan: true, callee_saved: false }
+        Self { max_frames: 2048, scan: true, callee_saved: false, lowest: KERNEL_HALF }
     }
 }
 

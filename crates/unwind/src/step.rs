@@ -2,7 +2,7 @@
 
 use crate::cfi::CfiRow;
 use crate::frame_pointer::{self, Chained};
-use crate::walk::{KERNEL_HALF, Position, Walk};
+use crate::walk::{Position, Walk};
 use crate::{
     KnownRegisters, OrcEntry, OrcKind, OrcRegister, PtRegs, Recovered, Register, ReturnSlot, Rule,
     Stop, Trust, Unwinder, follows_call, pt_regs,
@@ -245,7 +245,7 @@ impl Walk<'_> {
         let sp = next.registers.sp();
         // Saved registers are worth a frame whatever they hold: entry code runs on the user's
         // stack pointer for some instructions, and a crash may be about the stack pointer.
-        if sp.0 < KERNEL_HALF && next.pt_regs.is_none() {
+        if sp.0 < self.unwinder.options.lowest && next.pt_regs.is_none() {
             return Err(Stop::BadStackPointer(sp));
         }
         if !self.moves_up(sp) {
@@ -270,7 +270,7 @@ impl Walk<'_> {
     /// Whether `ip` can be a return address: it is in known text or, as in code that the caller
     /// does not know of, at least after a call.
     fn may_return_to(&self, ip: VirtAddr) -> bool {
-        ip.0 >= KERNEL_HALF
+        ip.0 >= self.unwinder.options.lowest
             && (self.unwinder.tables.is_text(ip) || follows_call(self.unwinder.memory, ip))
     }
 }

@@ -189,10 +189,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether `address` may be read as part of a stack: it is on a known one or, where the walk
-    /// is on none anyway, in the kernel's half.
+    /// is on none anyway, not below all that the walk may lead to.
     pub(crate) fn check_on_stack(&self, at: &Position, address: VirtAddr) -> Result<(), Stop> {
         let known = self.stacks.stack_at(address).is_some()
-            || (address.0 >= KERNEL_HALF && self.stack_of_pointer(at.registers.sp()).is_none());
+            || (address.0 >= self.unwinder.options.lowest && self.stack_of_pointer(at.registers.sp()).is_none());
         if known { Ok(()) } else { Err(Stop::BadStackPointer(address)) }
     }
 

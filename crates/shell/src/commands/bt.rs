@@ -5,7 +5,7 @@ mod frames;
 mod notes;
 mod overflow;
 mod reference;
-mod registers;
+pub(super) mod registers;
 mod request;
 mod stack_words;
 mod trace;

@@ -11,7 +11,6 @@ use crate::session::Session;
 use crate::task_header::{Hex, TaskHeader};
 use mortis_kernel::process_core::{CoreFilter, PageCounts, SegmentContent};
 use mortis_kernel::tasks::Task;
-use mortis_kernel::user_memory::UserMemory;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -158,11 +157,11 @@ fn save(
         default_name(task.pid, &command)
     });
     let progress = out.progress("gcore");
-    let core = kernel.process_core(task, filter, &|| progress.check())?;
-    let memory = UserMemory::of(kernel, task)?;
-    let bytes =
-        core_file::write(&path, &core, &memory, &progress).map_err(|error| match error {
-            core_file::Failure::Kernel(error) => error.into(),
+    let (core, memory) = kernel.process_core(task, filter, &|| progress.check())?;
+    let physical = &**kernel.memory().physical();
+    let written = core_file::write(&path, &core, &memory, physical, &progress);
+    let bytes = written.map_err(|error| match error {
+        core_file::Failure::Kernel(error) => error.into(),
             core_file::Failure::File(error) => file_error(&path, &error),
         })?;
     if let Some(damage) = &core.damage {

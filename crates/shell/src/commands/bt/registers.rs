@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// Registers that were saved.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Registers {
+pub(in crate::commands) struct Registers {
     /// Where the `struct pt_regs` is; null for registers out of the dump's notes.
     pub(super) address: Option<Hex>,
     /// Whether entry code had saved no more than what the CPU pushes.
@@ -47,7 +47,7 @@ impl Registers {
         Self::at(address, saved.partial, &saved.registers)
     }
 
-    pub(super) fn at(address: Option<Hex>, partial: bool, r: &X86_64Registers) -> Self {
+    pub(in crate::commands) fn at(address: Option<Hex>, partial: bool, r: &X86_64Registers) -> Self {
         Self {
             address,
             partial,
@@ -84,7 +84,7 @@ impl Registers {
         out.push_str(&format!("    [exception RIP: {place}]\n"));
     }
 
-    pub(super) fn render(&self, out: &mut String) {
+    pub(in crate::commands) fn render(&self, out: &mut String) {
         out.push_str(&format!(
             "    RIP: {:016x}  RSP: {:016x}  RFLAGS: {:08x}\n",
             self.rip.0, self.rsp.0, self.rflags.0

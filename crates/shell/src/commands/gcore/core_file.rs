@@ -2,10 +2,10 @@
 
 use mortis_kernel::error::KernelError;
 use mortis_kernel::process_core::{CoreSegment, ProcessCore, SegmentContent};
+use mortis_kernel::process_memory::ProcessMemory;
 use mortis_kernel::scan::Progress;
-use mortis_kernel::user_memory::UserMemory;
-use mortis_kernel::user_pages::PagePlace;
 use mortis_kernel::vma::area_flags;
+use mortis_memory::PhysicalMemory;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -65,11 +65,12 @@ pub(super) fn flag_letters(area: u64) -> String {
 pub(super) fn write(
     path: &Path,
     core: &ProcessCore,
-    memory: &UserMemory<'_>,
+    memory: &ProcessMemory<'_>,
+    physical: &dyn PhysicalMemory,
     progress: &Progress,
 ) -> Result<u64, Failure> {
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let written = write_to(file, core, memory, progress);
+    let written = write_to(file, core, memory, physical, progress);
     if written.is_err() {
         let _ = fs::remove_file(path);
     }
@@ -79,7 +80,8 @@ pub(super) fn write(
 fn write_to(
     file: File,
     core: &ProcessCore,
-    memory: &UserMemory<'_>,
+    memory: &ProcessMemory<'_>,
+    physical: &dyn PhysicalMemory,
     progress: &Progress,
 ) -> Result<u64, Failure> {
     let headers = headers(core);
@@ -90,19 +92,13 @@ fn write_to(
     let mut end = data_offset(core);
     progress.expect(core.pages.saved);
     for segment in core.segments.iter().filter(|segment| has_memory(segment)) {
-        let mut pages = memory.pages(segment.start, segment.end);
-        while let Some((address, place)) = pages.next() {
-            progress.check()?;
-            if !matches!(place, PagePlace::Memory(_)) {
-                // A hole in the file, which reads as zeros.
-                pages.skip_hole();
-                continue;
-            }
+        memory.each_page(segment.start, segment.end, |address, place| {
             progress.advance(1)?;
             let mut page = [0; PAGE_SIZE as usize];
-            // What could be probed and not be read, a damaged page of the dump, stays a hole.
-            if memory.read(address, &mut page).is_err() {
-                continue;
+            // What could be probed and not be read, a damaged page of the dump, stays a hole,
+            // which reads as zeros.
+            if physical.read(place, &mut page).is_err() {
+                return Ok(());
             }
             let at = end.saturating_add(address.0.saturating_sub(segment.start.0));
             if at != position {
@@ -110,7 +106,8 @@ fn write_to(
             }
             out.write_all(&page)?;
             position = at + PAGE_SIZE;
-        }
+            Ok::<(), Failure>(())
+        })?;
         end = end.saturating_add(len(segment));
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
