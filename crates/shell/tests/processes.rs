@@ -166,7 +166,7 @@ fn references_choose_areas_and_pages() {
     assert_eq!(text(&mut session, "vm -f 75"), "75: (READ|EXEC|MAYREAD|MAYWRITE|MAYEXEC)\n");
     assert_eq!(failure(&mut session, "vm -x -d"), "-d and -x are mutually exclusive");
     assert_eq!(failure(&mut session, "vm -M 0"), "invalid mm_struct address: 0");
-    assert!(failure(&mut session, "vm -p -m").starts_with("Usage: vm "));
+    assert!(failure(&mut session, "vm -p -m").contains("Usage:"));
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn core_files_hold_memory_and_threads() {
     }
     let mut session = Guest::of("6.12", "null", "c31").session();
     assert_eq!(failure(&mut session, "gcore 2"), "task 2 has no user address space");
-    assert_eq!(failure(&mut session, "gcore -f 100 1"), "invalid filter value: 100");
+    assert_eq!(failure(&mut session, "gcore -f 0x100 1"), "invalid filter value: 0x100");
 }
 
 /// The last two words of /proc/PID/syscall are the stack pointer and the instruction pointer.
@@ -396,6 +396,10 @@ fn user_stacks_begin_where_the_task_left_user_mode() {
         for (pid, words) in truth {
             let words: Vec<&str> = words.split_whitespace().collect();
             let [.., sp, ip] = words[..] else { continue };
+            // What has gone has no registers.
+            if ip == "0x0" {
+                continue;
+            }
             let item = items(&mut session, &format!("ustack {pid}")).remove(0);
             let frames = rows(&item, "frames");
             assert_eq!(frames[0]["address"], ip, "{}: {pid}", guest.name());
@@ -409,11 +413,16 @@ fn user_stacks_begin_where_the_task_left_user_mode() {
         assert!(compared > 5, "{}", guest.name());
         let pid = pid_of(&guest, "life-busy");
         let item = items(&mut session, &format!("ustack {pid}")).remove(0);
-        let functions = rows(&item, "frames").iter().map(|frame| frame["function"].as_str());
-        let functions: Vec<&str> = functions.map(Option::unwrap_or_default).collect();
-        // sysrq's guest is busy in user mode.
-        assert_eq!(functions[..2], ["spin_inner", "spin_outer"], "{}: {item}", guest.name());
-        assert!(functions.contains(&"main"), "{}: {item}", guest.name());
+        let frames = rows(&item, "frames");
+        assert!(frames.len() > 5, "{}: {item}", guest.name());
+        assert!(frames[1..].iter().all(|frame| frame["found_by"] == "cfi"), "{item}");
+        // Where the end of the program's file is in memory, its symbols are.
+        let functions = frames.iter().filter_map(|frame| frame["function"].as_str());
+        let functions: Vec<&str> = functions.collect();
+        if !functions.is_empty() {
+            assert_eq!(functions[..2], ["spin_inner", "spin_outer"], "{}", guest.name());
+            assert!(functions.contains(&"main"), "{}: {item}", guest.name());
+        }
     }
     let mut session = Guest::of("6.12", "null", "c31").session();
     let kernel_thread = text(&mut session, "ustack 2");

@@ -139,8 +139,10 @@ impl Module {
 
     /// The file's `.eh_frame`.
     pub fn call_frame_information(&self, memory: &ProcessMemory<'_>) -> Option<CfiTable> {
-        let (address, bytes) =
-            self.table_by_section(memory).or_else(|| self.table_by_segment(memory))?;
+        let (address, bytes) = self
+            .table_by_section(memory)
+            .or_else(|| self.table_by_segment(memory))
+            .or_else(|| self.table_by_content(memory))?;
         Some(CfiTable::new(Arc::new(bytes), CfiSection::EhFrame, address, self.bias))
     }
 
@@ -177,6 +179,49 @@ impl Module {
         let start = VirtAddr(self.bias.wrapping_add(address));
         Some((address, read_table(memory, start..start.offset(left.min(MAX_SECTION)))))
     }
+}
+
+/// The front of a common information entry as compilers write it for x86_64: version 1, "zR",
+/// instructions in bytes, the stack in words downwards, and rip for the return address.
+const CIE_FRONT: [u8; 7] = [1, b'z', b'R', 0, 1, 0x78, 0x10];
+
+impl Module {
+    /// By what it looks like, where the file's section headers are not in memory: static programs
+    /// have no index that is mapped.
+    fn table_by_content(&self, memory: &ProcessMemory<'_>) -> Option<(u64, Vec<u8>)> {
+        let loads = self.segments.iter().filter(|segment| segment.kind == PT_LOAD);
+        loads.filter(|segment| segment.size <= MAX_SECTION).find_map(|segment| {
+            let start = VirtAddr(self.bias.wrapping_add(segment.address));
+            let bytes = read_with_gaps(memory, start..start.offset(segment.size));
+            // In front of it, its length and the mark of a common entry.
+            let at = bytes.windows(15).step_by(4).position(|window| {
+                window.get(8..) == Some(&CIE_FRONT[..])
+                    && half(window, 4) == Some(0)
+                    && half(window, 0).is_some_and(|len| (12..256).contains(&len))
+            })?;
+            let into = 4 * at as u64;
+            let end = start.offset(segment.size);
+            Some((
+                segment.address.wrapping_add(into),
+                read_table(memory, start.offset(into)..end),
+            ))
+        })
+    }
+}
+
+/// Memory with zeros for the pages that are not there.
+fn read_with_gaps(memory: &ProcessMemory<'_>, range: Range<VirtAddr>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let len = (PAGE_SIZE - at.0 % PAGE_SIZE).min(range.end.0.saturating_sub(at.0));
+        match memory.read_bytes(at, len) {
+            Ok(page) => bytes.extend(page),
+            Err(_) => bytes.resize(bytes.len() + len as usize, 0),
+        }
+        at = at.offset(len);
+    }
+    bytes
 }
 
 /// Where a file's first page is mapped: what its program headers are relative to.
