@@ -405,8 +405,12 @@ fn user_stacks_begin_where_the_task_left_user_mode() {
             assert_eq!(frames[0]["address"], ip, "{}: {pid}", guest.name());
             assert_eq!(frames[0]["stack_pointer"], sp, "{}: {pid}", guest.name());
             assert_eq!(frames[0]["file"], "/lab/guest");
-            // The program's tables are in the page cache: nothing is guessed up to main().
             assert!(frames.len() > 2, "{}: {item}", guest.name());
+            // vfork() keeps its return address in a register, and the tables are silent of that.
+            if string(&item, "command").starts_with("life-vfork") {
+                continue;
+            }
+            // The program's tables are in the page cache: nothing is guessed.
             assert_eq!(frames[1]["found_by"], "cfi", "{}: {item}", guest.name());
             compared += 1;
         }
