@@ -9,7 +9,8 @@ use crate::user_pages::PagePlace;
 use crate::vfs::page_cache::CacheEntry;
 use crate::vma::Area;
 use mortis_memory::{
-    MAX_ALLOCATION, PhysAddr, PhysicalMemory, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory,
+    MAX_ALLOCATION, PhysAddr, PhysicalMemory, ReadError, Unavailable, UserAddr, VirtAddr,
+    VirtualMemory,
 };
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;

@@ -81,9 +81,10 @@ fn areas_are_those_of_proc() {
                 let permissions = permissions.iter().collect::<String>();
                 (hex(&area["start"]), hex(&area["end"]), permissions, offset, path)
             });
-            let wanted = maps.lines().map(map_line).map(|(start, end, permissions, offset, path)| {
-                (start, end, permissions, offset, path.trim_start_matches('/').to_owned())
-            });
+            let wanted =
+                maps.lines().map(map_line).map(|(start, end, permissions, offset, path)| {
+                    (start, end, permissions, offset, path.trim_start_matches('/').to_owned())
+                });
             let wanted: Vec<_> = wanted.collect();
             assert_eq!(areas.collect::<Vec<_>>(), wanted, "{}: {pid}", guest.name());
         }
@@ -254,7 +255,9 @@ fn members_are_those_that_struct_shows() {
     let unknown = text(&mut session, "task -R pid,no_such 1");
     assert!(unknown.ends_with("\ntask: no_such: not a task_struct or thread_info member\n\n"));
     let whole = text(&mut session, "task 1");
-    assert!(whole.contains("\nstruct task_struct {\n") && whole.contains("\nstruct thread_info {\n"));
+    assert!(
+        whole.contains("\nstruct task_struct {\n") && whole.contains("\nstruct thread_info {\n")
+    );
 }
 
 /// An ELF core file taken apart.
@@ -338,8 +341,7 @@ fn core_files_hold_memory_and_threads() {
         let maps = guest.truth_by_task("process/maps");
         let lines: Vec<_> = maps[&pid].lines().map(map_line).collect();
         // Each area is in the segments, whole and in order.
-        let loads: Vec<_> =
-            core.segments().into_iter().filter(|(kind, ..)| *kind == 1).collect();
+        let loads: Vec<_> = core.segments().into_iter().filter(|(kind, ..)| *kind == 1).collect();
         for (start, end, ..) in &lines {
             let mut at = *start;
             for (_, _, address, _, len) in &loads {
@@ -370,9 +372,11 @@ fn core_files_hold_memory_and_threads() {
 
         let pid = pid_of(&guest, "life-threads");
         let (_, core) = save(&mut session, pid, &path.with_extension("threads"));
-        let ids = core.notes().into_iter().filter(|(kind, _)| *kind == 1).map(|(_, note)| {
-            u32::from_le_bytes(note[32..36].try_into().expect("4 bytes"))
-        });
+        let ids = core
+            .notes()
+            .into_iter()
+            .filter(|(kind, _)| *kind == 1)
+            .map(|(_, note)| u32::from_le_bytes(note[32..36].try_into().expect("4 bytes")));
         let mut ids: Vec<u32> = ids.collect();
         assert_eq!(ids[0], pid);
         ids.sort_unstable();

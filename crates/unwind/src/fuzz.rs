@@ -88,7 +88,12 @@ pub fn walk(input: &[u8]) -> Option<Trace> {
         how: crate::Trust::Registers,
         pt_regs: None,
     };
-    let options = Options { max_frames: MAX_FRAMES, scan: choice & 0x10 == 0, callee_saved: true, ..Options::default() };
+    let options = Options {
+        max_frames: MAX_FRAMES,
+        scan: choice & 0x10 == 0,
+        callee_saved: true,
+        ..Options::default()
+    };
     Some(
         Unwinder::new(&memory, &tables)
             .with_functions(&memory)

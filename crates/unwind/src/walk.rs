@@ -192,7 +192,8 @@ impl<'a> Walk<'a> {
     /// is on none anyway, not below all that the walk may lead to.
     pub(crate) fn check_on_stack(&self, at: &Position, address: VirtAddr) -> Result<(), Stop> {
         let known = self.stacks.stack_at(address).is_some()
-            || (address.0 >= self.unwinder.options.lowest && self.stack_of_pointer(at.registers.sp()).is_none());
+            || (address.0 >= self.unwinder.options.lowest
+                && self.stack_of_pointer(at.registers.sp()).is_none());
         if known { Ok(()) } else { Err(Stop::BadStackPointer(address)) }
     }
 

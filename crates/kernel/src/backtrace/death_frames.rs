@@ -62,7 +62,8 @@ fn stacks(walker: &Walker<'_>, cpu: u32) -> Vec<Stack> {
 
 /// Whether a walk by rules comes past `registers`, or where there are none, to its proper end.
 fn proves_itself(walker: &Walker<'_>, start: &Start, registers: Option<&X86_64Registers>) -> bool {
-    let options = Options { max_frames: MOST_FRAMES, scan: false, callee_saved: false, ..Options::default() };
+    let options =
+        Options { max_frames: MOST_FRAMES, scan: false, callee_saved: false, ..Options::default() };
     let trace = walker.trace(start.clone(), options);
     let Some(registers) = registers else { return trace.stop.is_complete() };
     comes_past(walker, &trace, registers)

@@ -201,10 +201,7 @@ impl Module {
             })?;
             let into = 4 * at as u64;
             let end = start.offset(segment.size);
-            Some((
-                segment.address.wrapping_add(into),
-                read_table(memory, start.offset(into)..end),
-            ))
+            Some((segment.address.wrapping_add(into), read_table(memory, start.offset(into)..end)))
         })
     }
 }

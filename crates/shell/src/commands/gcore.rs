@@ -162,8 +162,8 @@ fn save(
     let written = core_file::write(&path, &core, &memory, physical, &progress);
     let bytes = written.map_err(|error| match error {
         core_file::Failure::Kernel(error) => error.into(),
-            core_file::Failure::File(error) => file_error(&path, &error),
-        })?;
+        core_file::Failure::File(error) => file_error(&path, &error),
+    })?;
     if let Some(damage) = &core.damage {
         out.warn(format!("task {:x}: areas are missing: {damage}", task.address));
     }

@@ -47,7 +47,11 @@ impl Registers {
         Self::at(address, saved.partial, &saved.registers)
     }
 
-    pub(in crate::commands) fn at(address: Option<Hex>, partial: bool, r: &X86_64Registers) -> Self {
+    pub(in crate::commands) fn at(
+        address: Option<Hex>,
+        partial: bool,
+        r: &X86_64Registers,
+    ) -> Self {
         Self {
             address,
             partial,
