@@ -234,7 +234,6 @@ impl Completer {
                 }
             }
             Kind::Symbol => {
-                let word = word.strip_prefix("struct").unwrap_or(word);
                 if word.contains('.') || word.contains("->") {
                     names::members_of_value(kernel, word, found);
                 } else {

@@ -70,7 +70,7 @@ pub(super) fn info(
             match kernel.symbol_within(address) {
                 Some((symbol, offset)) => {
                     let offset = if offset > 0 { format!(" + {offset}") } else { String::new() };
-                    let section = section(&kernel, symbol.letter, kernel.is_code(&symbol));
+                    let section = section(symbol.letter, kernel.is_code(&symbol));
                     emit(out, &format!("{}{offset} in section {section}", symbol.name))
                 }
                 None => Err(CommandError::Message(format!("No symbol matches {of}."))),
@@ -106,8 +106,7 @@ pub(super) fn info(
 }
 
 /// The section that a symbol is in, by what its letter says.
-fn section(kernel: &Kernel, letter: char, is_code: bool) -> &'static str {
-    let _ = kernel;
+fn section(letter: char, is_code: bool) -> &'static str {
     match letter.to_ascii_lowercase() {
         _ if is_code => ".text",
         'r' => ".rodata",
