@@ -177,22 +177,24 @@ impl Piece {
         let page_left = |offset: u64| page_size - self.run.address.wrapping_add(offset) % page_size;
         let mut hits = Vec::new();
         let mut bytes = Vec::new();
+        let held = |at: u64| (at < self.run.len).then(|| memory.held(self.run, at)).flatten();
         let mut at = 0;
+        // The dump is asked for each page once.
+        let mut here = held(at);
         while at < self.run.len {
-            let Some(physical) = memory.held(self.run, at) else {
+            let Some(physical) = here else {
                 at += page_left(at);
+                here = held(at);
                 continue;
             };
             // As many pages as follow each other in the dump are one read.
             let start = at;
-            at += page_left(at);
-            while at < self.run.len
-                && memory.held(self.run, at) == Some(physical.offset(at - start))
-            {
+            while at < self.run.len && here == Some(physical.offset(at - start)) {
                 at += page_left(at);
+                here = held(at);
             }
-            at = at.min(self.run.len);
-            self.search_pages(memory, finders, physical, start..at, &mut bytes, &mut hits);
+            let end = at.min(self.run.len);
+            self.search_pages(memory, finders, physical, start..end, &mut bytes, &mut hits);
         }
         hits
     }

@@ -10,7 +10,9 @@ use mortis_kernel::slab::SlabFinder;
 use mortis_kernel::user_memory::UserMemory;
 use mortis_memory::{Address, PhysAddr, ReadError, Unavailable, UserAddr, VirtAddr, VirtualMemory};
 use serde::Serialize;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// `rd`.
@@ -18,11 +20,13 @@ pub const COMMAND: Command = Command {
     name: "rd",
     aliases: &[],
     summary: "raw memory: numbers, text, symbols",
-    synopsis: "[-adDsxpuNR][-8|-16|-32|-64][-o offset][-e addr][-r file] \
+    synopsis: "[-adDsSupxfNR][-8|-16|-32|-64][-o offset][-e addr][-r file] \
                [address|symbol] [count]",
     options: &[
         flag('p', "the address is physical"),
         flag('u', "the address is a user address of the task in focus"),
+        flag('f', "the address is an offset in the dump file"),
+        flag('m', "the address is a machine address (Xen only)"),
         flag('d', "signed decimal"),
         flag('D', "unsigned decimal"),
         flag('s', "addresses as symbols"),
@@ -59,6 +63,8 @@ pub(super) enum Memory<'k> {
     Virtual(&'k dyn VirtualMemory),
     Physical(&'k Kernel),
     User(UserMemory<'k>),
+    /// The dump file itself.
+    File(File),
 }
 
 /// Whether an address is in the half that processes have.
@@ -72,6 +78,9 @@ impl Memory<'_> {
             Memory::Virtual(memory) => memory.read(VirtAddr(address), buf),
             Memory::Physical(kernel) => kernel.memory().physical().read(PhysAddr(address), buf),
             Memory::User(memory) => memory.read(UserAddr(address), buf),
+            Memory::File(file) => file
+                .read_exact_at(buf, address)
+                .map_err(|_| ReadError::new(PhysAddr(address), Unavailable::Truncated)),
         }
     }
 }
@@ -142,7 +151,14 @@ struct Slabs {
 fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result<(), CommandError> {
     let kernel = session.kernel.clone();
     let request = Request::new(session, arguments)?;
-    let memory = if arguments.has('p') {
+    if arguments.has('m') {
+        return Err(CommandError::message("-m option only applies to xen architecture"));
+    }
+    let memory = if arguments.has('f') {
+        let path = &session.files.dump;
+        let failed = |error| CommandError::Message(format!("{}: {error}", path.display()));
+        Memory::File(File::open(path).map_err(failed)?)
+    } else if arguments.has('p') {
         Memory::Physical(&kernel)
     } else if arguments.has('u') || is_user_address(request.address) {
         let of_task = session.context().and_then(|task| Ok(UserMemory::of(&kernel, task)?));
@@ -171,6 +187,19 @@ impl Request {
             (false, None, None) if matches!(arguments.value('6'), None | Some("4")) => 8,
             _ => return Err(usage()),
         };
+        let mut width = '6';
+        for letter in arguments.letters() {
+            match letter {
+                '8' | '1' | '3' | '6' | 'a' => width = letter,
+                's' | 'S' if width != '6' => {
+                    return Err(CommandError::Usage(format!(
+                        "-{letter} option is only allowed with 64-bit display\nUsage: rd {}",
+                        COMMAND.synopsis
+                    )));
+                }
+                _ => {}
+            }
+        }
         let form = if arguments.has('a') {
             Form::Text
         } else if arguments.has('s') || arguments.has('S') {
@@ -191,9 +220,18 @@ impl Request {
         if let Some(offset) = arguments.value('o') {
             address = address.wrapping_add(number(offset)?);
         }
-        let size = if form == Form::Text { 1 } else { size };
+        let to_file = arguments.has('r');
+        let size = if form == Form::Text || to_file { 1 } else { size };
         let mut count = match words.next() {
-            Some(word) => number(word)?,
+            Some(word) => match number(word)? {
+                0 => return Err(CommandError::message("invalid count request: 0")),
+                count => count,
+            },
+            None if to_file && !arguments.has('e') => {
+                return Err(CommandError::message(
+                    "-r option requires either a count argument or the -e option",
+                ));
+            }
             // Text goes on to its end.
             None if form == Form::Text => u64::MAX,
             None => 1,
@@ -201,7 +239,7 @@ impl Request {
         if let Some(end) = arguments.value('e') {
             let end = address_of(session, end)?.0;
             if end <= address {
-                return Err(CommandError::message("the ending address is not above the address"));
+                return Err(CommandError::Message(format!("invalid ending address: {end:x}")));
             }
             count = (end - address).div_ceil(size as u64);
         }
@@ -229,7 +267,8 @@ impl Request {
         let bytes_per_row = if self.form == Form::Text { 60 } else { 16 };
         let width = match (self.form, self.size) {
             (Form::Hexadecimal | Form::Text, size) => size * 2,
-            (Form::Symbolic, _) => 16,
+            (Form::Symbolic, 8) => 16,
+            (Form::Symbolic, size) => size * 2,
             (_, 1) => 3,
             (_, 2) => 5,
             (_, 4) => 12,
@@ -383,7 +422,11 @@ fn show(
                     Form::Text => Vec::new(),
                     _ => bytes.chunks(request.size).map(|v| request.value(kernel, v)).collect(),
                 },
-                text: printable(&bytes),
+                text: match request.network_order {
+                    // The bytes of the numbers as they are shown.
+                    true => printable(&swapped(&bytes, request.size)),
+                    false => printable(&bytes),
+                },
                 layout,
             })?;
         }
@@ -444,6 +487,11 @@ const fn is_printable(byte: u8) -> bool {
 fn printable(bytes: &[u8]) -> String {
     let shown = |&byte: &u8| if is_printable(byte) { char::from(byte) } else { '.' };
     bytes.iter().map(shown).collect()
+}
+
+/// The bytes with those of each number turned around.
+fn swapped(bytes: &[u8], size: usize) -> Vec<u8> {
+    bytes.chunks(size.max(1)).flat_map(|number| number.iter().rev().copied()).collect()
 }
 
 /// Writes the bytes to a file as they are.

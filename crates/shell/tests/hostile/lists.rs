@@ -32,6 +32,9 @@ const LISTS: &[List] = &[
     list("list -H modules", "modules.next->next"),
     list("list -H init_task.tasks", "init_task.tasks.next->next"),
     list("kmem -s", "slab_caches.next->next->next"),
+    list("kmem -v", "vmap_nodes[0].busy.head.next->next"),
+    list("kmem -f", "node_data[0]->node_zones[1].free_area[10].free_list[1].next->next"),
+    list("kmem -F", "node_data[0]->node_zones[1].free_area[10].free_list[1].next->next"),
     list("net", "init_net.dev_base_head.next->next"),
     list("list task_struct.tasks -h init_task -s task_struct.pid", "init_task.tasks.next->next"),
     list(
