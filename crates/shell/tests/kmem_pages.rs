@@ -151,8 +151,9 @@ fn free_blocks_are_pages_that_nobody_refers_to() {
         assert_eq!(asked, [one.clone()], "{}", guest.name());
         let asked = items(&mut session, &format!("kmem -p {}", string(one, "page")));
         assert_eq!(asked, [one.clone()], "{}", guest.name());
-        let member = items(&mut session, &format!("kmem -m _refcount {}", string(one, "page")));
-        assert_eq!(member[0]["_refcount"], one["count"].to_string(), "{}", guest.name());
+        let member =
+            items(&mut session, &format!("kmem -m _refcount.counter {}", string(one, "page")));
+        assert_eq!(member[0]["_refcount.counter"], one["count"].to_string(), "{}", guest.name());
     }
 }
 
