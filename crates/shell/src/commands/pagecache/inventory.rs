@@ -78,14 +78,12 @@ pub(super) fn run(
     let mut troubles = Troubles::default();
     damage.into_iter().for_each(|error| troubles.note(error));
     let mut found: Vec<(u64, usize, Inode)> = Vec::new();
+    let progress = out.progress("pagecache");
     for (at, super_block) in chosen.iter().enumerate() {
         for inode in kernel.cached_inodes(super_block.address)? {
-            out.check()?;
-            let pages = inode.and_then(|inode| {
-                let pages = kernel.cached_page_count(inode.mapping)?;
-                // An inode may lend its pages to another: a device file those of its device.
-                Ok((pages, at, inode))
-            });
+            progress.check()?;
+            let pages =
+                inode.and_then(|inode| Ok((kernel.cached_page_count(inode.mapping)?, at, inode)));
             match pages {
                 Ok((0, ..)) => {}
                 Ok(pages) => found.push(pages),
@@ -93,6 +91,7 @@ pub(super) fn run(
             }
         }
     }
+    drop(progress);
     found.sort_unstable_by_key(|(pages, at, inode)| (Reverse(*pages), *at, inode.address));
     let paths = Paths::new(kernel)?;
     out.layout(HEADING)?;
@@ -163,12 +162,13 @@ pub(super) fn find(kernel: &Kernel, wanted: &str, out: &Output) -> Result<VirtAd
     let wanted = without_slash(wanted);
     let name = wanted.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/");
     let paths = Paths::new(kernel)?;
+    let progress = out.progress("pagecache");
     for super_block in kernel.super_blocks()?.0 {
         if super_block.mount.is_none() {
             continue;
         }
         for inode in kernel.cached_inodes(super_block.address)?.filter_map(Result::ok) {
-            out.check()?;
+            progress.check()?;
             for dentry in kernel.inode_names(inode.address).unwrap_or_default() {
                 if kernel.is_called(dentry, name)
                     && kernel.path_in(&paths, &super_block, dentry).as_deref() == Ok(wanted)
