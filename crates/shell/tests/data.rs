@@ -14,7 +14,7 @@ fn guests() -> impl Iterator<Item = Guest> {
 }
 
 /// The first member of the first structure shown at an entry.
-fn member<'a>(item: &'a Value, index: usize) -> &'a Value {
+fn member(item: &Value, index: usize) -> &Value {
     &item["structs"][0]["members"][index]["value"]
 }
 

@@ -55,7 +55,7 @@ impl Render for Evaluated {
     fn render(&self, out: &mut String, _: Style) {
         let value = self.unsigned;
         let units = [(1u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
-        let size = units.iter().find(|(unit, _)| value != 0 && value % unit == 0);
+        let size = units.iter().find(|(unit, _)| value != 0 && value.is_multiple_of(*unit));
         // crash prints the quotient as a signed number.
         let size = size.map_or(String::new(), |(unit, name)| format!("({}{name})", value / unit));
         let negative = if self.signed < 0 { format!("({})", self.signed) } else { String::new() };
@@ -186,7 +186,7 @@ fn with_unit(word: &str) -> Option<u64> {
     let units = [(['k', 'K'], 10), (['m', 'M'], 20), (['g', 'G'], 30)];
     for (letters, shift) in units {
         if let Some(digits) = word.strip_suffix(letters) {
-            return Some(number(digits)?.wrapping_shl(shift));
+            return Some(number(digits.trim_end())?.wrapping_shl(shift));
         }
     }
     number(word)
@@ -199,6 +199,7 @@ mod tests {
     #[test]
     fn units_and_operators() {
         assert_eq!(with_unit("128m"), Some(128 << 20));
+        assert_eq!(with_unit("64 k"), Some(64 << 10));
         assert_eq!(with_unit("0x10K"), Some(16 << 10));
         assert_eq!(with_unit("1t"), None);
         assert_eq!(apply("#", 2, 10), Some(1024));

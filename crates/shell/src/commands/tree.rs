@@ -164,7 +164,10 @@ fn show(
     let mut any = false;
     let read = |mut chunk: Vec<Entry>| {
         if !request.beside.is_empty() {
-            for entry in &mut chunk {
+            // An xarray may hold values and marks, too.
+            let objects =
+                chunk.iter_mut().filter(|entry| xarray::object(entry.address.0).is_some());
+            for entry in objects {
                 entry.structs = request.beside.at(kernel, VirtAddr(entry.address.0));
             }
         }

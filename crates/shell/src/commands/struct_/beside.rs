@@ -107,8 +107,13 @@ impl Beside {
         self.structs.is_empty()
     }
 
-    /// Reads the structures at `address`. What cannot be read is marked where it would stand.
+    /// Reads the structures at `address`; none where there can be none. What cannot be read is
+    /// marked where it would stand.
     pub fn at(&self, kernel: &Kernel, address: VirtAddr) -> Vec<Shown> {
+        // The kernel's half of the address space.
+        if address.0 >> 63 == 0 {
+            return Vec::new();
+        }
         let evaluator = Evaluator::new(kernel);
         self.structs.iter().map(|wanted| self.read(&evaluator, wanted, address)).collect()
     }
@@ -196,6 +201,13 @@ impl Wanted {
     }
 }
 
+/// ` <schedule>` for any address in code, also of a number that only looks like one.
+fn function_at(evaluator: &Evaluator, address: VirtAddr) -> String {
+    let symbol = evaluator.kernel().symbol_at(address).map(|(symbol, _)| symbol);
+    let code = symbol.filter(|symbol| evaluator.kernel().is_code(symbol));
+    code.map_or(String::new(), |symbol| format!(" <{}>", symbol.name))
+}
+
 /// The number in these bytes.
 fn raw_number(evaluator: &Evaluator, address: VirtAddr, size: u64) -> Option<i128> {
     let bytes = evaluator.memory().read_bytes(address, size).ok()?;
@@ -214,6 +226,10 @@ fn plain_text(evaluator: &Evaluator, value: &Tree, radix: Radix) -> Option<Strin
         }
     };
     Some(match value {
+        Tree::Integer { value, size: 8, .. } => {
+            let code = function_at(evaluator, VirtAddr(*value as u64));
+            format!("{}{code}", number(*value, 8))
+        }
         Tree::Integer { value, size, .. } => number(*value, *size),
         Tree::Boolean(value) => number(i128::from(*value), 1),
         // The value has its sign by now, and the type's size is not told.
@@ -226,11 +242,7 @@ fn plain_text(evaluator: &Evaluator, value: &Tree, radix: Radix) -> Option<Strin
             format!("{:#x}  {string}", address.0)
         }
         Tree::Pointer { address, .. } => {
-            // Any address in code, as the name of the function.
-            let symbol = evaluator.kernel().symbol_at(*address).map(|(symbol, _)| symbol);
-            let code = symbol.filter(|symbol| evaluator.kernel().is_code(symbol));
-            let code = code.map_or(String::new(), |symbol| format!(" <{}>", symbol.name));
-            format!("{:#x}{code}", address.0)
+            format!("{:#x}{}", address.0, function_at(evaluator, *address))
         }
         Tree::Text(bytes) => {
             let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
