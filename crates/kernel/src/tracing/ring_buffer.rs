@@ -18,11 +18,18 @@ use std::sync::Arc;
 pub use page::{EventPage, Position, RawEvent};
 
 layout! {
-    /// The buffers of all CPUs: kernel/trace/ring_buffer.c. `ring_buffer` until 5.5.
-    pub struct TraceBuffer = "trace_buffer" | "ring_buffer" {
+    /// The buffers of all CPUs: kernel/trace/ring_buffer.c.
+    pub struct TraceBuffer = "trace_buffer" {
         buffers: "buffers",
         /// Pages of a sub-buffer, as a power of two, since 6.8.
         subbuf_order: "subbuf_order",
+    }
+}
+
+layout! {
+    /// The same until 5.5, when `trace_buffer` was the name of what holds them.
+    pub struct OldTraceBuffer = "ring_buffer" {
+        buffers: "buffers",
     }
 }
 
@@ -95,7 +102,11 @@ impl Kernel {
     /// # Errors
     /// What could not be read.
     pub fn cpu_trace_buffer(&self, buffer: VirtAddr, cpu: u32) -> Result<Option<VirtAddr>> {
-        let buffers = self.layout::<TraceBuffer>()?.buffers.pointer(self, buffer)?;
+        let layout = self.layout::<TraceBuffer>()?;
+        let buffers = match layout.buffers.exists() {
+            true => layout.buffers.pointer(self, buffer)?,
+            false => self.layout::<OldTraceBuffer>()?.buffers.pointer(self, buffer)?,
+        };
         let own = self.read_pointer(buffers.offset(u64::from(cpu) * 8))?;
         Ok((!own.is_null()).then_some(own))
     }

@@ -8,12 +8,13 @@ mod show;
 use crate::arguments::Arguments;
 use crate::columns::{ADDRESS, centered};
 use crate::command::{Command, CommandError, flag, value};
-use crate::known::Known;
+use crate::known::{Known, why};
 use crate::output::{Output, Render, Style};
 use crate::session::Session;
 use crate::task_header::Hex;
 use mortis_kernel::Kernel;
 use mortis_kernel::tracing::TraceInstance;
+use mortis_kernel::tracing::ring_buffer::EventCounts;
 use serde::Serialize;
 
 /// `trace`.
@@ -84,9 +85,9 @@ struct InstanceReport {
     tracer: Known<String>,
     clock: Option<String>,
     /// Events that it holds.
-    events: u64,
+    events: Known<u64>,
     /// Events that newer ones were written over.
-    overwritten: u64,
+    overwritten: Known<u64>,
 }
 
 impl Render for InstanceReport {
@@ -119,20 +120,28 @@ fn list(
             name: instance.name.clone(),
             tracer: instance.tracer.clone().into(),
             clock: instance.clock.clone(),
-            events: counts.0,
-            overwritten: counts.1,
+            events: counts.clone().map(|counts| counts.held),
+            overwritten: counts.map(|counts| counts.overwritten),
         })?;
     }
     Ok(())
 }
 
-/// How many events the CPUs' buffers of an instance hold, and how many they have lost.
-fn counts(kernel: &Kernel, instance: &TraceInstance, cpus: &[u32]) -> (u64, u64) {
-    let of_cpu = |&cpu: &u32| {
-        let buffer = kernel.cpu_trace_buffer(instance.buffer, cpu).ok()??;
-        kernel.trace_event_counts(buffer).ok()
-    };
-    cpus.iter().filter_map(of_cpu).fold((0, 0), |(held, overwritten), counts| {
-        (held.saturating_add(counts.held), overwritten.saturating_add(counts.overwritten))
-    })
+/// How many events the CPUs' buffers of an instance hold, and how many they have lost; not to be had
+/// where a CPU's does not tell.
+fn counts(kernel: &Kernel, instance: &TraceInstance, cpus: &[u32]) -> Known<EventCounts> {
+    let mut all = EventCounts::default();
+    for &cpu in cpus {
+        let counts = kernel.cpu_trace_buffer(instance.buffer, cpu).and_then(|buffer| {
+            buffer.map_or(Ok(EventCounts::default()), |buffer| kernel.trace_event_counts(buffer))
+        });
+        match counts {
+            Ok(counts) => {
+                all.held = all.held.saturating_add(counts.held);
+                all.overwritten = all.overwritten.saturating_add(counts.overwritten);
+            }
+            Err(error) => return Known::Unavailable(why(&error)),
+        }
+    }
+    Known::Value(all)
 }

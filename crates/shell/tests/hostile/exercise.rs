@@ -142,6 +142,11 @@ pub fn all_lines() -> Vec<String> {
         [
             "bt 1",
             "bt -c 0",
+            "cgroup -t /",
+            "irq 1",
+            "runq -g -c 0",
+            "timer -r -C 0",
+            "trace show",
             "dis schedule",
             "dis -r schedule+32",
             "foreach bt",

@@ -47,6 +47,12 @@ const LISTS: &[List] = &[
         "((struct maple_node *)((unsigned long)sparse_irqs.ma_root & ~0xff))->ma64.slot[1]",
     ),
     list("waitq kauditd_wait", "((struct wait_queue_head *)&kauditd_wait)->head.next->next"),
+    list("runq -g", "root_task_group.children.next->next"),
+    list("cgroup", "cgrp_dfl_root.cgrp.self.children.next->next"),
+    list("cgroup -t /", "cgrp_dfl_root.cgrp.cset_links.next->next"),
+    list("trace", "ftrace_trace_arrays.next->next"),
+    list("timer -r", "hrtimer_bases:0.clock_base[0].active.rb_root.rb_root.rb_node"),
+    first("tree -t rb vmap_area_root", "vmap_area_root.rb_node"),
     first("mount", "init_task.nsproxy->mnt_ns->mounts.rb_node"),
 ];
 

@@ -91,7 +91,8 @@ pub(super) fn run(
         }
     };
     let tracer = Known::from(instance.tracer.clone());
-    let (held, overwritten) = counts(kernel, instance, cpus);
+    let counts = counts(kernel, instance, cpus);
+    let has_lost = counts.value().is_some_and(|counts| counts.overwritten > 0);
     let mut merged = Merged::new(kernel, instance, cpus, out);
     // A tracer that cannot be read is known by what it recorded.
     let is_graph = match &instance.tracer {
@@ -104,7 +105,8 @@ pub(super) fn run(
     if is_graph {
         out.layout(Graph::COLUMNS)?;
     } else {
-        let written = held.saturating_add(overwritten);
+        let held = counts.clone().map(|counts| counts.held);
+        let written = counts.map(|counts| counts.held.saturating_add(counts.overwritten));
         let online = kernel.cpus()?.present.len();
         out.layout(&format!(
             "# entries-in-buffer/entries-written: {held}/{written}   #P:{online}\n#\n{COLUMNS}"
@@ -117,7 +119,7 @@ pub(super) fn run(
         let Some((cpu, event, along)) = next else { break };
         let Some(header) = Header::of(&event.data) else { continue };
         // As the kernel: where events were lost, each CPU's first is marked, but the very first.
-        if overwritten > 0 && !is_graph && !begun.contains(&cpu) {
+        if has_lost && !is_graph && !begun.contains(&cpu) {
             if !begun.is_empty() {
                 out.layout(&format!("##### CPU {cpu} buffer started ####\n"))?;
             }
