@@ -9,7 +9,7 @@ use crate::layout;
 use crate::process_memory::ProcessMemory;
 use crate::tasks::Task;
 use crate::user_memory::UserMemory;
-use crate::user_pages::PagePlace;
+use crate::user_pages::{PagePlace, SwapEntry};
 use crate::vfs::inode::InodeStruct;
 use crate::vma::{Area, area_flags};
 use mortis_memory::{PhysicalMemory, UserAddr, VirtAddr, VirtualMemory};
@@ -170,7 +170,7 @@ impl Kernel {
         let end = UserAddr(area.start.0.saturating_add(wanted).min(area.end.0));
         let is_in_dump = |at| self.memory().physical().probe(at).is_ok();
         let mut pages = memory.mapped().pages(area.start, end);
-        let mut looked = 0u64;
+        let (mut looked, mut no_pages) = (0u64, 0u64);
         while let Some((address, place)) = pages.next() {
             looked += 1;
             if looked.is_multiple_of(4096) {
@@ -183,6 +183,10 @@ impl Kernel {
                 }
                 PagePlace::Memory(_) | PagePlace::Unknown(_) => {
                     (SegmentContent::Nothing, &mut core.pages.excluded)
+                }
+                // Nobody may touch it.
+                PagePlace::Entry(entry) if SwapEntry::decode(entry).marker().is_some() => {
+                    (SegmentContent::Nothing, &mut no_pages)
                 }
                 PagePlace::Entry(_) => (SegmentContent::Nothing, &mut core.pages.swapped),
                 PagePlace::Nowhere => match memory.next_unmapped_page(area, address) {

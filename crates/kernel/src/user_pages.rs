@@ -37,6 +37,21 @@ impl SwapEntry {
     }
 }
 
+impl SwapEntry {
+    /// What the entry marks, where it stands for no page at all: a page that must not be touched
+    /// (`MADV_GUARD_INSTALL`, since 6.13), that was lost to a memory error, or that userfaultfd
+    /// protects (include/linux/swapops.h). Markers have the last number of all devices since 5.19;
+    /// what had it before stood for pages far beyond the first seven.
+    pub const fn marker(self) -> Option<&'static str> {
+        match (self.device, self.offset) {
+            (31, 4..=7) => Some("guard"),
+            (31, 2..=3) => Some("poisoned"),
+            (31, 1) => Some("write-protected"),
+            _ => None,
+        }
+    }
+}
+
 const PAGE_SIZE: u64 = 4096;
 /// What one page of the lowest level maps.
 const TABLE_SPAN: u64 = 512 * PAGE_SIZE;
@@ -161,5 +176,8 @@ mod tests {
         // Page 5 of device 2.
         let entry = 2 << 59 | (!5u64 << 14) >> 5 & !(0x1f << 59) & !0x1ff;
         assert_eq!(SwapEntry::decode(entry), SwapEntry { device: 2, offset: 5 });
+        assert_eq!(SwapEntry::decode(entry).marker(), None);
+        assert_eq!(SwapEntry { device: 31, offset: 4 }.marker(), Some("guard"));
+        assert_eq!(SwapEntry { device: 31, offset: 8 }.marker(), None);
     }
 }

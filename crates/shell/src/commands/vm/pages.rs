@@ -53,6 +53,9 @@ enum PageRow {
         /// The path of the swap device; null where the entry is none of a device.
         swap: Option<String>,
         page: u64,
+        /// What the entry marks, where it stands for no page.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        marker: Option<&'static str>,
         entry: Hex,
     },
     Unknown {
@@ -205,7 +208,8 @@ impl Page<'_> {
             }
             PagePlace::Entry(value) => {
                 let (swap, entry) = self.swap()?;
-                Some(PageRow::Swap { address, swap, page: entry.offset, entry: Hex(value) })
+                let (page, marker) = (entry.offset, entry.marker());
+                Some(PageRow::Swap { address, swap, page, marker, entry: Hex(value) })
             }
             PagePlace::Nowhere => None,
             PagePlace::Unknown(why) => Some(PageRow::Unknown { address, unavailable: why.code() }),
@@ -219,6 +223,9 @@ impl Page<'_> {
         let _ = match (self.place, self.swap()) {
             (PagePlace::Memory(physical), _) => writeln!(out, "{:>width$x}", physical.0),
             (PagePlace::Unknown(why), _) => writeln!(out, "<{}>", why.code()),
+            (_, Some((None, entry))) if entry.marker().is_some() => {
+                writeln!(out, "({})", entry.marker().unwrap_or_default())
+            }
             (_, Some((device, entry))) => {
                 let device = device.as_deref().unwrap_or("(unknown swap location)");
                 writeln!(out, "SWAP: {device}  OFFSET: {}", entry.offset)
