@@ -86,7 +86,8 @@ impl MemorySections {
             page.0.checked_sub(section.mem_map.0).is_some_and(|offset| offset < len)
         })?;
         let offset = page.0 - section.mem_map.0;
-        (offset % map.page_struct_size == 0)
+        offset
+            .is_multiple_of(map.page_struct_size)
             .then(|| Pfn(section.start.0 + offset / map.page_struct_size))
     }
 }

@@ -298,7 +298,7 @@ impl Render for FoundBlock {
         out.push_str(&format!("AREA    SIZE  FREE_AREA_STRUCT\n{head}\n"));
         out.push_str(&format!("{:x}  ", self.page.0));
         if self.order > 0 {
-            let inside = !self.is_virtual && self.address.0 % page_size != 0;
+            let inside = !self.is_virtual && !self.address.0.is_multiple_of(page_size);
             out.push_str(&format!(
                 "({:x} is {}{} of {} pages)",
                 self.address.0,

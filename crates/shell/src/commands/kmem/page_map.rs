@@ -162,13 +162,11 @@ fn parts<'a>(sections: &'a MemorySections, map: &'a MemoryMap) -> impl Iterator<
 
 /// Shows every page.
 fn scan(
-    kernel: &Kernel,
     sections: &MemorySections,
     map: &MemoryMap,
     out: &mut Output,
     push: impl Fn(&Pages, &mut Batch) -> Result<(), Stop> + Sync,
 ) -> Result<(), CommandError> {
-    let _ = kernel;
     let line = out.progress("pages");
     let progress: &Progress = &line;
     progress.expect(sections.sections.len() as u64 * sections.frames_per_section);
@@ -222,7 +220,7 @@ pub(super) fn run(
         if sections.sections.iter().any(|section| section.has_mem_map) {
             out.layout(&rows.heading())?;
         }
-        scan(kernel, &sections, &rows.map, out, |pages, batch| rows.push(kernel, pages, batch))?;
+        scan(&sections, &rows.map, out, |pages, batch| rows.push(kernel, pages, batch))?;
         warn_of_damage(&sections, out);
         return Ok(());
     }
@@ -285,7 +283,7 @@ pub(super) fn run_members(
     };
     if targets.is_empty() {
         out.layout(&members.heading())?;
-        scan(kernel, &sections, &map, out, push)?;
+        scan(&sections, &map, out, push)?;
         warn_of_damage(&sections, out);
         return Ok(());
     }

@@ -243,7 +243,7 @@ fn space(
     let kernel = &*session.kernel;
     let last = arguments.letters().filter(|c| matches!(c, 'u' | 'p' | 'k' | 'K' | 'V')).last();
     let aligned = |start: u64, out: &mut Output| {
-        if start % 8 != 0 {
+        if !start.is_multiple_of(8) {
             out.warn(format_args!("rounding down start address to: {:x}", start & !7));
         }
         start & !7
