@@ -54,7 +54,6 @@ const LISTS: &[List] = &[
     list("timer -r", "hrtimer_bases:0.clock_base[0].active.rb_root.rb_root.rb_node"),
     first("dev -d", "class_kset->list.next->next"),
     first("dev -p", "pci_root_buses.next"),
-    first("tree -t rb vmap_area_root", "vmap_area_root.rb_node"),
     first("mount", "init_task.nsproxy->mnt_ns->mounts.rb_node"),
 ];
 
