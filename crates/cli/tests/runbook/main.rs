@@ -32,7 +32,8 @@ fn crashs_runbook_runs_unchanged() {
     let mortis = Program::mortis(env!("CARGO_BIN_EXE_mortis").into(), &vmlinux, &vmcore);
     let crash = mortis_lab::peer("crash").expect("crash: `cargo xtask lab peers`");
     let crash = Program::crash(crash, &vmlinux, &vmcore);
-    let script = Script::read(include_str!("runbook.txt"));
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runbook/runbook.txt");
+    let script = Script::read(&std::fs::read_to_string(text).expect("the runbook"));
     let only = std::env::var("MORTIS_RUNBOOK_LINES").unwrap_or_default();
     let lines = script.filled(&mortis, &only);
     assert!(!lines.is_empty(), "no line has {only:?} in it");
