@@ -59,8 +59,8 @@ impl Script {
                 class.changes.push(match change.split_once(' ') {
                     Some(("drop", pattern)) => Change::Drop(regex(pattern)),
                     Some(("replace", rest)) => {
-                        let (pattern, text) = rest.split_once(" => ").expect("PATTERN => TEXT");
-                        Change::Replace(regex(pattern), text.to_owned())
+                        let (pattern, text) = rest.split_once(" =>").expect("PATTERN => TEXT");
+                        Change::Replace(regex(pattern), text.trim_start().to_owned())
                     }
                     _ => panic!("drop or replace: {line}"),
                 });
