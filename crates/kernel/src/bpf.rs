@@ -158,13 +158,12 @@ pub struct MapFacts {
     pub uid: Option<u64>,
 }
 
+/// Objects by their numbers.
+type Objects = Vec<(u64, VirtAddr)>;
+
 impl Kernel {
     /// The objects of the `struct idr` behind `symbol`, by number, and what hid some.
-    fn idr(
-        &self,
-        symbol: &str,
-        name: &'static str,
-    ) -> Result<(Vec<(u64, VirtAddr)>, Option<KernelError>)> {
+    fn idr(&self, symbol: &str, name: &'static str) -> Result<(Objects, Option<KernelError>)> {
         let tree = self.layout::<Idr>()?.tree.address(self.symbol(symbol)?)?;
         let (mut objects, mut damage) = (Vec::new(), None);
         for entry in xarray::entries(self, name, tree)? {

@@ -200,13 +200,17 @@ fn bpf_objects_are_those_of_fdinfo() {
                 })
             };
             if let Some(id) = fact("map_id") {
-                let map = objects.iter().find(|map| map["map"].to_string() == id).expect("a map");
+                let map = objects
+                    .iter()
+                    .find(|map| map["map"].as_u64() == id.parse().ok())
+                    .expect("a map");
                 for member in ["key_size", "value_size", "max_entries"] {
                     assert_eq!(Some(number(map, member).to_string().as_str()), fact(member));
                 }
                 seen += 1;
             } else if let Some(id) = fact("prog_id") {
-                let found = objects.iter().find(|program| program["program"].to_string() == id);
+                let found =
+                    objects.iter().find(|program| program["program"].as_u64() == id.parse().ok());
                 let program = found.expect("a program");
                 assert_eq!(Some(string(program, "tag")), fact("prog_tag"));
                 assert_eq!(string(program, "type"), "SOCKET_FILTER");

@@ -144,7 +144,7 @@ mod tests {
                 0xaa, // one word of data, 5 later
                 TIME_EXTEND | 1 << 5,
                 2, // 2 << 27 | 1 later
-                0 | 3 << 5,
+                3 << 5,
                 12,
                 1,
                 2, // eight bytes of data, with a length
