@@ -163,7 +163,11 @@ fn words_choose_mounts() {
         string(ext4, "super_block"),
         &inode,
     ] {
-        assert_eq!(items(&mut session, &format!("mount {word}")), [ext4.clone()], "{word}");
+        assert_eq!(
+            items(&mut session, &format!("mount {word}")),
+            std::slice::from_ref(ext4),
+            "{word}"
+        );
     }
     assert!(failure(&mut session, "mount nosuch").contains("nosuch"));
     // A namespace of its own has copies.

@@ -148,9 +148,9 @@ fn free_blocks_are_pages_that_nobody_refers_to() {
         // One address gives the row that all of them give.
         let one = &pages[4660];
         let asked = items(&mut session, &format!("kmem -p {}", string(one, "physical")));
-        assert_eq!(asked, std::slice::from_ref(&one), "{}", guest.name());
+        assert_eq!(asked, std::slice::from_ref(one), "{}", guest.name());
         let asked = items(&mut session, &format!("kmem -p {}", string(one, "page")));
-        assert_eq!(asked, std::slice::from_ref(&one), "{}", guest.name());
+        assert_eq!(asked, std::slice::from_ref(one), "{}", guest.name());
         let member =
             items(&mut session, &format!("kmem -m _refcount.counter {}", string(one, "page")));
         assert_eq!(member[0]["_refcount.counter"], one["count"].to_string(), "{}", guest.name());
