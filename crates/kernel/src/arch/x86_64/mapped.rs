@@ -42,9 +42,9 @@ pub struct Mapped<'m> {
 }
 
 impl PageTable {
-    /// The pages that the table maps from `start` up to `end`, both in the lower half of the
-    /// address space, ascending. A table that is not in the dump is passed over with all it maps,
-    /// and no more than `max_tables` are read.
+    /// The pages of the lower half of the address space that the table maps from `start` up to
+    /// `end`, ascending. A table that is not in the dump is passed over with all it maps, and no
+    /// more than `max_tables` are read.
     pub fn mapped<'m>(
         &self,
         memory: &'m dyn PhysicalMemory,
@@ -52,15 +52,17 @@ impl PageTable {
         end: u64,
         max_tables: u64,
     ) -> Mapped<'m> {
+        let top = if self.five_levels { 48 } else { 39 };
         let mut walk = Mapped {
             memory,
             encryption_mask: self.encryption_mask,
-            end,
+            // The upper half of the top table's entries is the kernel's.
+            end: end.min(256 << top),
             start,
             open: Vec::with_capacity(5),
             tables_left: max_tables,
         };
-        walk.descend(self.root, 0, if self.five_levels { 48 } else { 39 });
+        walk.descend(self.root, 0, top);
         walk
     }
 }
@@ -175,6 +177,18 @@ mod tests {
         );
         assert_eq!(pages(0x3000, 0x20_0000), [(0x3000, 0x6000, 0x1000)]);
         assert_eq!(pages(0x30_0000, 0x30_1000), [(0x20_0000, 0x60_0000, 0x20_0000)]);
+    }
+
+    #[test]
+    fn the_kernels_half_is_left_out() {
+        let mut tables = vec![[0; 512]; 4];
+        tables[0][255] = 0x1000 | PRESENT;
+        tables[0][256] = 0x1000 | PRESENT;
+        tables[1][0] = 0x8000_0000 | PRESENT | PAGE_SIZE_BIT;
+        let tables = Tables(tables);
+        let addresses: Vec<u64> =
+            TABLE_OF.mapped(&tables, 0, 1 << 56, 100).map(|page| page.address).collect();
+        assert_eq!(addresses, [0x7f80_0000_0000]);
     }
 
     #[test]
