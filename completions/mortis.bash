@@ -5,7 +5,7 @@ _mortis() {
         -c|--command) COMPREPLY=(); return ;;
         -i|--input) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$word"); return ;;
-        -h|--help) mapfile -t COMPREPLY < <(compgen -W 'alias ascii blk bpf bt btop dev dis eval exit extend files foreach fuser gcore gdb help ipcs irq kmem list log mach mod mount net p pagecache ps pte ptob ptov q rd repeat runq rustfilt search sbitmapq set sig struct swap sym sys task timer tree union vm vtop waitq whatis wr' -- "$word"); return ;;
+        -h|--help) mapfile -t COMPREPLY < <(compgen -W 'alias ascii blk bpf bt btop cgroup dev dis eval exit extend files foreach fuser gcore gdb help ipcs irq kmem list log mach mod mount net p pagecache ps pte ptob ptov q rd repeat runq rustfilt sbitmapq search set sig struct swap sym sys task timer trace tree union ustack vm vtop waitq whatis wr' -- "$word"); return ;;
         -e|--edit) mapfile -t COMPREPLY < <(compgen -W 'emacs vi' -- "$word"); return ;;
         --mod) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
         --src) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;

@@ -6,7 +6,7 @@ complete -c mortis -l json -d 'answer in JSON, one object a command (docs/json.m
 complete -c mortis -l color -x -a 'auto always never' -d 'auto (the default), always or never'
 complete -c mortis -l no-btf -d 'take types from the vmlinux\'s DWARF, not from the dump'
 complete -c mortis -l no-rc -d 'do not run ~/.mortisrc, ~/.crashrc and ./.crashrc'
-complete -c mortis -s h -l help -x -a 'alias ascii blk bpf bt btop dev dis eval exit extend files foreach fuser gcore gdb help ipcs irq kmem list log mach mod mount net p pagecache ps pte ptob ptov q rd repeat runq rustfilt search sbitmapq set sig struct swap sym sys task timer tree union vm vtop waitq whatis wr' -d 'show this, or how a command is used, and exit'
+complete -c mortis -s h -l help -x -a 'alias ascii blk bpf bt btop cgroup dev dis eval exit extend files foreach fuser gcore gdb help ipcs irq kmem list log mach mod mount net p pagecache ps pte ptob ptov q rd repeat runq rustfilt sbitmapq search set sig struct swap sym sys task timer trace tree union ustack vm vtop waitq whatis wr' -d 'show this, or how a command is used, and exit'
 complete -c mortis -s V -l version -d 'show the version and exit (also -v)'
 complete -c mortis -s e -l edit -x -a 'emacs vi' -d 'keys of the line editor: emacs (the default) or vi'
 complete -c mortis -l hex -d 'numbers in hexadecimal, as \'set radix 16\''

@@ -57,7 +57,7 @@ pub const COMMAND: Command = Command {
            interrupt saved stand below the frame\nof its entry code; [exception RIP: ...] is the \
            instruction that it interrupted. Frames come from the\nkernel's own unwind tables. One \
            that had to be guessed has a ? behind its name.\n\n\
-           Examples:\n  bt\n  bt -a\n  bt -l -s 1\n  bt -i\n  bt -FF ffff9a0b41230000\n  \
+           Examples:\n  bt\n  bt -a\n  bt -l -s 1\n  bt -i\n  bt -FF 174\n  \
            foreach UN bt",
     run,
 };

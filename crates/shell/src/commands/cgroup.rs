@@ -33,7 +33,7 @@ task in focus.
 
 Examples:
   cgroup
-  cgroup -t /system.slice/sshd.service
+  cgroup -t /lab
   cgroup -c /
   cgroup -p 1",
     run,

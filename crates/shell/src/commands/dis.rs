@@ -37,7 +37,7 @@ pub const COMMAND: Command = Command {
     ],
     help: "A symbol or the start of a function shows the whole function, any other address one\n\
            instruction, unless a count is given.\n\n\
-           Examples:\n  dis sysrq_handle_crash\n  dis -r ffffffff810d5e86\n  dis -l schedule 10",
+           Examples:\n  dis sysrq_handle_crash\n  dis -r ffffffffc03f3035\n  dis -l schedule 10",
     run,
 };
 

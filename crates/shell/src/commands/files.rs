@@ -41,8 +41,8 @@ Examples:
   files
   files -c 1
   files -R /dev/console 1
-  files -d ff3ff619c1452480
-  foreach files -R ff3ff619c14f77e8",
+  files -d ffff8f1901446a80
+  foreach files -R ffff8f190a4e0000",
     run,
 };
 

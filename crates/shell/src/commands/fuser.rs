@@ -30,7 +30,7 @@ descriptor (fd), or mapped into its memory (mmap).
 
 Examples:
   fuser /dev/console
-  fuser ff3ff619c14f77e8",
+  fuser ffff8f190a4e0000",
     run,
 };
 

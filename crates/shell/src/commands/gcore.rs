@@ -37,7 +37,7 @@ pub const COMMAND: Command = Command {
            Pages that are swapped out, still in their file, or not in the dump are no part of the \
            core file's segments, so that a debugger does not take them for zeros; how many there \
            are is said. A file that exists is not overwritten.\n\n\
-           Examples:\n  gcore\n  gcore 1234\n  gcore -f 0x1f -o /tmp/core 1234",
+           Examples:\n  gcore\n  gcore 178\n  gcore -f 0x1f -o /tmp/core 178",
     run,
 };
 

@@ -27,8 +27,8 @@ pub const COMMAND: Command = Command {
     ],
     help: "Without -s, -m, -M and -q, all three kinds. An id or the address of a structure shows \
            what has it.\n\n\
-           Examples:\n  ipcs\n  ipcs -M\n  ipcs -q 0\n  ipcs -n 195\n  \
-           ipcs ff3ff619c1868500",
+           Examples:\n  ipcs\n  ipcs -M\n  ipcs -q 0\n  ipcs -n 194\n  \
+           ipcs ffff8f190e750c00",
     run,
 };
 

@@ -67,11 +67,11 @@ Examples:
   kmem -s dentry
   kmem -s -I kmalloc-8,kmalloc-16
   kmem -S task_struct
-  kmem ffff8d4ac1234200
-  kmem -P 4387180
-  kmem -p 4387000
+  kmem ffff8f190123a100
+  kmem -P 1001000
+  kmem -p 123a000
   kmem -m flags,_refcount,lru.next
-  kmem -g 17ffffc000006c
+  kmem -g 7ffffc0002000
   kmem -z",
     run,
 };

@@ -44,7 +44,7 @@ pub const COMMAND: Command = Command {
            Examples:\n  list task_struct.tasks -h init_task -s task_struct.pid,comm\n  \
            list -H modules -o module.list -s module.name\n  \
            list -o super_block.s_list -H super_blocks -S super_block.s_id\n  \
-           list file_system_type.next -s file_system_type.name ffffffff82a1b2c0",
+           list file_system_type.next -s file_system_type.name ext4_fs_type",
     run,
 };
 

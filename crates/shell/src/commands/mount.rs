@@ -31,9 +31,9 @@ by the address of a struct dentry or struct inode of the file system.
 
 Examples:
   mount
-  mount -n 195
+  mount -n 194
   mount /proc ext4
-  mount ff3ff619c14f77e8",
+  mount ffff8f1901f85000",
     run,
 };
 

@@ -31,8 +31,8 @@ pub const COMMAND: Command = Command {
     ],
     help: "Without an option, the devices of the first network namespace with their addresses.\n\
            As JSON, sockets tell their protocol, state, path and peer as well.\n\n\
-           Examples:\n  net\n  net -n 195\n  net -a\n  net -s 182\n  foreach net -s\n  \
-           foreach net -s -R ff3ff619d2055400\n  net -N 0100007f",
+           Examples:\n  net\n  net -n 194\n  net -a\n  net -s 180\n  foreach net -s\n  \
+           foreach net -s -R ffff8f190a0ab340\n  net -N 0100007f",
     run,
 };
 

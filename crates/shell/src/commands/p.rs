@@ -32,7 +32,7 @@ pub const COMMAND: Command = Command {
            A per-CPU variable alone shows where each CPU's copy is; symbol:cpuspec shows copies\n\
            (0, 0-2, 0,2, a for all, nothing for the CPU of the task in focus), and inside an\n\
            expression symbol:cpu is that CPU's copy.\n\n\
-           Examples:\n  p jiffies\n  p init_task.tasks\n  p ((struct task_struct *)0xffff888003c0a000)->comm\n  \
+           Examples:\n  p jiffies\n  p init_task.tasks\n  p ((struct task_struct *)0xffff8f190123a100)->comm\n  \
            p -x runqueues:0\n  p runqueues:1.nr_running\n  p sizeof(struct page) * 64",
     run,
 };

@@ -31,9 +31,9 @@ are zeroes, and a warning says which. A dump must have been written with page ca
 
 Examples:
   pagecache
-  pagecache -s /mnt/ext4
-  pagecache /var/log/messages
-  pagecache -w messages /var/log/messages",
+  pagecache -s /lab
+  pagecache /lab/truth/version
+  pagecache -w version /lab/truth/version",
     run,
 };
 

@@ -53,7 +53,7 @@ pub const COMMAND: Command = Command {
            stand in brackets.\nA word is a process id, the address of a task_struct, a name, or \
            in single quotes a regular expression; a \\ makes a name of a number.\n\
            `last` is ps -l.\n\n\
-           Examples:\n  ps -u\n  ps 1 sshd\n  ps 'kworker/0.*'\n  ps -m -C 0,2-3\n  ps -G -r bash",
+           Examples:\n  ps -u\n  ps 1 life-pipe\n  ps 'kworker/0.*'\n  ps -m -C 0\n  ps -G -r crasher",
     run,
 };
 

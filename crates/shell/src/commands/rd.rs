@@ -43,7 +43,7 @@ pub const COMMAND: Command = Command {
         value('e', "addr", "end before this address"),
         value('r', "file", "write the bytes to a file"),
     ],
-    help: "Examples:\n  rd jiffies\n  rd -s ffffc90000013e40 32\n  rd -a linux_banner\n  \
+    help: "Examples:\n  rd jiffies\n  rd -s ffffd4bec041bc00 32\n  rd -a linux_banner\n  \
            rd -8 init_task 64\n  rd -p 1000 4",
     run,
 };

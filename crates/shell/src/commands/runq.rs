@@ -40,7 +40,7 @@ task that runs is in no queue.
 Examples:
   runq
   runq -g
-  runq -m -c 0,2-3",
+  runq -m -c 0",
     run,
 };
 

@@ -30,9 +30,9 @@ pub const COMMAND: Command = Command {
         flag('x', "numbers in hexadecimal"),
         flag('d', "numbers in decimal"),
     ],
-    help: "Examples:\n  sbitmapq ff3ff619d23f1250\n  \
-           sbitmapq -s request -a ff3ff619c2010000 -p ff3ff619d23f1250\n  \
-           sbitmapq -s request.tag,__sector -a ff3ff619c2010000 -p -v ff3ff619d23f1250",
+    help: "Examples:\n  sbitmapq ffff8f1915eb3790\n  \
+           sbitmapq -s request -a ffff8f1901f85800 -p ffff8f1915eb3790\n  \
+           sbitmapq -s request.tag,__sector -a ffff8f1901f85800 -p -v ffff8f1915eb3790",
     run,
 };
 

@@ -48,12 +48,13 @@ Values are 64 bits wide, at addresses that are multiples of 8. Several may be gi
 are not in the dump are passed over.
 
 Examples:
-  search ff3ff619c1aa8000
+  search ffff8f190a0bc200
   search -k init_task
-  search -t ff3ff619c1aa8000
-  search -p -m ffff ff3ff619c1aa0000
+  search -t ffff8f190a0bc200
+  search -p -m ffff ffff8f190a0b0000
+  search -c mortis-lab
   search -u -c PATH=
-  search -s jiffies -l 4096 (init_task+8)",
+  search -s init_task -l 16384 init_task (init_task+2416)",
     run,
 };
 

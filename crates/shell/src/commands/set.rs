@@ -34,7 +34,7 @@ pub const COMMAND: Command = Command {
            silent on|off                       no echo of the lines of input files\n  \
            gdb on|off                          take lines for gdb's\n\
            The other variables of crash are accepted and have no effect.\n\n\
-           Examples:\n  set 1\n  set -c 3\n  set hex\n  set disassembly intel",
+           Examples:\n  set 1\n  set -c 1\n  set hex\n  set disassembly intel",
     run,
 };
 

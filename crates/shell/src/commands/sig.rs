@@ -31,7 +31,7 @@ pub const COMMAND: Command = Command {
         value('R', "reference", "accepted, and refused as by crash"),
     ],
     help: "SIGPENDING says whether a signal waits that the task does not block.\n\n\
-           Examples:\n  sig 1\n  sig -g 1234\n  sig -s 800A000000000201\n  foreach user sig",
+           Examples:\n  sig 1\n  sig -g 191\n  sig -s 800A000000000201\n  foreach user sig",
     run,
 };
 

@@ -46,8 +46,8 @@ const HELP: &str = "Without an address, the layout: members, or with -o their of
     symbol, what is in memory there. Members may be nested (se.load) and have indices\n\
     (pid_links[1].next).\n\n\
     Examples:\n  struct list_head\n  struct task_struct.pid,comm init_task\n  \
-    struct -o task_struct.tasks\n  struct task_struct.comm -l task_struct.tasks ffff888003c0a8b0\n  \
-    struct rq.nr_running runqueues:a\n  *page.flags ffffea0000048a00";
+    struct -o task_struct.tasks\n  struct task_struct.comm -l task_struct.tasks ffff8f190123a9b0\n  \
+    struct rq.nr_running runqueues:a\n  *page.flags fffffc3500000040";
 
 const fn command(
     name: &'static str,

@@ -33,7 +33,7 @@ pub const COMMAND: Command = Command {
     help: "Shows address, nm letter, name and, with a vmlinux (of a module, with its file: mod -s),\n\
            the source line of code. Lists of modules' symbols have marks where each part of a\n\
            module's memory starts and ends.\n\n\
-           Examples:\n  sym jiffies\n  sym ffffffff810d5e86\n  sym -q sysrq\n  sym -m virtio_net",
+           Examples:\n  sym jiffies\n  sym ffffffffc03f3035\n  sym -q sysrq\n  sym -m virtio_net",
     run,
 };
 

@@ -42,9 +42,9 @@ pub const COMMAND: Command = Command {
            radix_tree_root or maple_tree. Entries of maple trees are shown in decimal, as crash does,\n\
            unless -x says otherwise. What hangs below a damaged node is left out, and the first\n\
            thing that was wrong is told at the end.\n\n\
-           Examples:\n  tree -t rb -o vmap_area.rb_node -s vmap_area.va_start,va_end ffff8880012c1808\n  \
+           Examples:\n  tree -t rb -o vmap_area.rb_node -s vmap_area.va_start,va_end ffff8f1901055808\n  \
            tree -t xarray -r pid_namespace.idr -s pid.numbers init_pid_ns\n  \
-           tree -t maple -x -r mm_struct.mm_mt -p ffff888003a1ec00\n  tree -t maple -v sparse_irqs",
+           tree -t maple -x -r mm_struct.mm_mt -p ffff8f1901f72680\n  tree -t maple -v sparse_irqs",
     run,
 };
 

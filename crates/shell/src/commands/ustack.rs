@@ -25,7 +25,7 @@ pub const COMMAND: Command = Command {
            cache. User memory is in a dump only where its collector kept user data.\n\
            Callers are found by the .eh_frame sections of the mapped files, as far as they are in \
            memory; a ? marks one that was guessed from what is on the stack.\n\n\
-           Examples:\n  ustack\n  ustack 1234",
+           Examples:\n  ustack\n  ustack 178",
     run,
 };
 

@@ -45,7 +45,7 @@ pub const COMMAND: Command = Command {
     help: "Without an argument, the task in focus. RSS and TOTAL_VM are in KiB.\n\
            A page that is not in memory is in swap (SWAP: and the page number there), can be had \
            from its file again (FILE: and the offset), or was never touched.\n\n\
-           Examples:\n  vm\n  vm -p 1\n  vm -R libc.so 1\n  vm -f 8000075\n  foreach user vm -m",
+           Examples:\n  vm\n  vm -p 1\n  vm -R busybox 1\n  vm -f 8000075\n  foreach user vm -m",
     run,
 };
 

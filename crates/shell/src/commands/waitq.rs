@@ -24,7 +24,7 @@ pub const COMMAND: Command = Command {
     help: "The queue is a symbol, the address or an expression of a wait_queue_head_t, or a member of\n\
            the structure at an address. What waits and is no task, such as an epoll instance, is shown\n\
            by its entry and the function that wakes it.\n\n\
-           Examples:\n  waitq kauditd_wait\n  waitq pglist_data.kswapd_wait ffff88803fffc000",
+           Examples:\n  waitq kauditd_wait",
     run,
 };
 
