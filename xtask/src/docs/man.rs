@@ -106,8 +106,13 @@ pub fn commands(commands: &[Command], answers: &[Answers]) -> String {
         page.push_str(&verbatim(
             format!("{} {}", command.name, command.synopsis).trim_end().lines(),
         ));
-        for option in &command.options {
-            page.push_str(&format!(".TP\n{}\n{}\n", spelled(option), escaped(&option.help)));
+        let same = |one: &Opt, next: &Opt| {
+            one.value.is_none() && next.value.is_none() && one.help == next.help
+        };
+        for options in command.options.chunk_by(same) {
+            let names: Vec<String> = options.iter().map(spelled).collect();
+            let help = options.first().map_or_else(String::new, |option| escaped(&option.help));
+            page.push_str(&format!(".TP\n{}\n{help}\n", names.join(", ")));
         }
         if !command.help.trim().is_empty() {
             page.push_str(".PP\n");

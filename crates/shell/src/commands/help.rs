@@ -48,6 +48,9 @@ const OF_CRASH: &[&str] = &[
 const COLUMNS: usize = 5;
 const WIDTH: usize = 15;
 
+/// Characters of a line of a command's help.
+const LINE: usize = 100;
+
 /// A command's help.
 #[derive(Serialize)]
 struct CommandHelp {
@@ -168,13 +171,20 @@ fn answers(name: &str) -> Option<&'static str> {
     Some(section.split("\n=== ").next().unwrap_or(section).trim_end_matches('\n'))
 }
 
-/// An option as the help spells it: `-c cpu`, `-S[=cpus]`.
-fn spelled(option: &OptionHelp) -> String {
-    match option.value {
-        Some(value) if value.starts_with('=') => format!("-{}[{value}]", option.letter),
-        Some(value) => format!("-{} {value}", option.letter),
-        None => format!("-{}", option.letter),
+/// An option as the help spells it: `-c cpu`, `-S[=cpus]`; switches that do the same as one, `-xd`.
+fn spelled(options: &[OptionHelp]) -> String {
+    let letters: String = options.iter().map(|option| option.letter).collect();
+    match options.first().and_then(|option| option.value) {
+        Some(value) if value.starts_with('=') => format!("-{letters}[{value}]"),
+        Some(value) => format!("-{letters} {value}"),
+        None => format!("-{letters}"),
     }
+}
+
+/// The options, switches that stand together and do the same as one.
+fn rows(options: &[OptionHelp]) -> impl Iterator<Item = &[OptionHelp]> {
+    options
+        .chunk_by(|one, next| one.value.is_none() && next.value.is_none() && one.help == next.help)
 }
 
 impl Render for CommandHelp {
@@ -184,14 +194,21 @@ impl Render for CommandHelp {
         if !self.aliases.is_empty() {
             out.push_str(&format!("  also called {}\n", self.aliases.join(", ")));
         }
-        out.push_str(&format!("\n{}\n  {} {}\n", heading("SYNOPSIS"), self.name, self.synopsis));
+        out.push_str(&format!("\n{}\n", heading("SYNOPSIS")));
+        for line in format!("  {} {}", self.name, self.synopsis).lines() {
+            out.push_str(&broken(line, LINE).join("\n     "));
+            out.push('\n');
+        }
         if !self.options.is_empty() {
             out.push_str(&format!("\n{}\n", heading("OPTIONS")));
         }
-        let width = self.options.iter().map(|option| spelled(option).len()).max().unwrap_or(0);
-        for option in &self.options {
-            let spelled = style.name(&format!("{:<width$}", spelled(option)));
-            out.push_str(&format!("  {spelled}  {}\n", option.help));
+        let width = rows(&self.options).map(|row| spelled(row).len()).max().unwrap_or(0);
+        for row in rows(&self.options) {
+            out.push_str("  ");
+            out.push_str(&style.name(&format!("{:<width$}", spelled(row))));
+            let help = row.first().map_or("", |option| option.help);
+            let lines = broken(help, LINE.saturating_sub(width + 4));
+            out.push_str(&format!("  {}\n", lines.join(&format!("\n{:1$}", "", width + 4))));
         }
         if !self.help.is_empty() {
             out.push_str(&format!("\n{}\n", heading("DESCRIPTION")));
@@ -210,9 +227,31 @@ impl Render for CommandHelp {
 
 fn indented(text: &str, out: &mut String) {
     for line in text.trim_end().lines() {
-        out.push_str(format!("  {line}").trim_end());
-        out.push('\n');
+        let words = line.trim_start();
+        let indent = " ".repeat(line.len().saturating_sub(words.len()).saturating_add(2));
+        for part in broken(words, LINE.saturating_sub(indent.len())) {
+            out.push_str(format!("{indent}{part}").trim_end());
+            out.push('\n');
+        }
     }
+}
+
+/// A line in parts of up to `width` characters, broken at blanks.
+fn broken(line: &str, width: usize) -> Vec<&str> {
+    let (mut parts, mut rest) = (Vec::new(), line);
+    while let Some((beyond, _)) = rest.char_indices().nth(width) {
+        // Blanks at the beginning are an indent.
+        let indent = rest.len().saturating_sub(rest.trim_start().len());
+        let head = rest.get(..=beyond).unwrap_or(rest);
+        let blank = head.rfind(' ').filter(|blank| *blank > indent);
+        let Some((part, next)) = blank.and_then(|blank| rest.split_at_checked(blank)) else {
+            break;
+        };
+        parts.push(part);
+        rest = next.trim_start();
+    }
+    parts.push(rest);
+    parts
 }
 
 fn examples(answers: &str, out: &mut String, style: Style) {
@@ -315,6 +354,29 @@ pub fn topic(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_broken_at_blanks() {
+        assert_eq!(broken("", 10), [""]);
+        assert_eq!(broken("one two", 7), ["one two"]);
+        assert_eq!(broken("one two three", 7), ["one two", "three"]);
+        assert_eq!(broken("  one two", 5), ["  one", "two"]);
+        assert_eq!(broken("  untold", 5), ["  untold"]);
+        assert_eq!(broken("ü ü ü", 3), ["ü ü", "ü"]);
+    }
+
+    #[test]
+    fn switches_that_do_the_same_stand_in_one_row() {
+        let option = |letter, value, help| OptionHelp { letter, value, help };
+        let options = [
+            option('a', None, "given on"),
+            option('b', None, "given on"),
+            option('c', Some("cpu"), "given on"),
+            option('d', None, "another"),
+        ];
+        let rows: Vec<String> = rows(&options).map(spelled).collect();
+        assert_eq!(rows, ["-ab", "-c cpu", "-d"]);
+    }
 
     #[test]
     fn the_list_goes_down_the_columns() {
