@@ -196,7 +196,7 @@ impl Render for CommandHelp {
         }
         out.push_str(&format!("\n{}\n", heading("SYNOPSIS")));
         for line in format!("  {} {}", self.name, self.synopsis).lines() {
-            out.push_str(&broken(line, LINE).join("\n     "));
+            out.push_str(&broken(line.trim_end(), LINE).join("\n     "));
             out.push('\n');
         }
         if !self.options.is_empty() {
@@ -225,14 +225,26 @@ impl Render for CommandHelp {
     }
 }
 
+/// Text with an indent. A paragraph with a line that is too long is filled anew; one that is indented
+/// already is a table, of which only that line is broken.
 fn indented(text: &str, out: &mut String) {
-    for line in text.trim_end().lines() {
-        let words = line.trim_start();
-        let indent = " ".repeat(line.len().saturating_sub(words.len()).saturating_add(2));
-        for part in broken(words, LINE.saturating_sub(indent.len())) {
-            out.push_str(format!("{indent}{part}").trim_end());
-            out.push('\n');
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    for paragraph in lines.chunk_by(|one, next| is_prose(one) && is_prose(next)) {
+        let fits = |line: &&str| line.chars().count() + 2 <= LINE;
+        match paragraph.iter().all(fits) {
+            true => paragraph.iter().for_each(|line| push_indented(line, out)),
+            false => push_indented(&paragraph.join(" "), out),
         }
+    }
+}
+
+fn push_indented(line: &str, out: &mut String) {
+    let words = line.trim_start();
+    let indent = " ".repeat(line.len().saturating_sub(words.len()).saturating_add(2));
+    for part in broken(words, LINE.saturating_sub(indent.len())) {
+        out.push_str(format!("{indent}{part}").trim_end());
+        out.push('\n');
     }
 }
 
@@ -363,6 +375,16 @@ mod tests {
         assert_eq!(broken("  one two", 5), ["  one", "two"]);
         assert_eq!(broken("  untold", 5), ["  untold"]);
         assert_eq!(broken("ü ü ü", 3), ["ü ü", "ü"]);
+    }
+
+    #[test]
+    fn a_paragraph_with_a_long_line_is_filled_anew() {
+        let long = ["word"; 21].join(" ");
+        let mut text = String::new();
+        indented(&format!("{long}\nend.\n\nshort\nlines\n  a table"), &mut text);
+        let filled = ["word"; 19].join(" ");
+        let expected = format!("  {filled}\n  word word end.\n\n  short\n  lines\n    a table\n");
+        assert_eq!(text, expected);
     }
 
     #[test]

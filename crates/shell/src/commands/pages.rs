@@ -18,7 +18,7 @@ pub const BTOP: Command = Command {
     summary: "addresses to page frame numbers",
     synopsis: "address ...",
     options: &[],
-    help: "Example:\n  btop 512a000",
+    help: "Examples:\n  btop 512a000",
     run: |session, arguments, out| {
         convert(session, arguments, out, &BTOP, number::parse_address, |value, shift| {
             value >> shift
@@ -33,7 +33,7 @@ pub const PTOB: Command = Command {
     summary: "page frame numbers to addresses",
     synopsis: "page_number ...",
     options: &[],
-    help: "Example:\n  ptob 512a",
+    help: "Examples:\n  ptob 512a",
     run: |session, arguments, out| {
         convert(session, arguments, out, &PTOB, frame_number, |value, shift| value << shift)
     },

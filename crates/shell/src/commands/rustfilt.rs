@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     summary: "the Rust name behind a mangled symbol",
     synopsis: "<symbol>",
     options: &[],
-    help: "Example:\n  rustfilt _RNvMNtCs1_6kernel5printk5print",
+    help: "Examples:\n  rustfilt _RNvMNtCs1_6kernel5printk5print",
     run,
 };
 

@@ -24,7 +24,7 @@ pub const COMMAND: Command = Command {
         flag('u', "the address is a user address of the task in focus"),
         flag('k', "the address is a kernel address"),
     ],
-    help: "Example:\n  vtop ffffffffc03ab000",
+    help: "Examples:\n  vtop ffff8f190123a100",
     run,
 };
 
