@@ -377,7 +377,9 @@ fn areas_of_processes_are_those_that_they_saw() {
                     };
                     match area.file.and_then(|file| kernel_of.file_path(file)) {
                         Ok(found) => {
-                            assert_eq!(found, **path, "{kernel} {pid}");
+                            // The kernel puts a slash before what is in no directory, too.
+                            let same = found == **path || Some(&*found) == path.strip_prefix('/');
+                            assert!(same, "{kernel} {pid}: {found} for {path}");
                             files += 1;
                         }
                         Err(error) if error.read_error().is_some() && kernel == "7.x" => {}

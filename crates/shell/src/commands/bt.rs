@@ -141,6 +141,10 @@ fn run_on_tasks(
             }
         }
     }
+    // crash ends what it picked out by -R with a blank line.
+    if request.reference.is_some() && separator.begun {
+        out.layout("\n")?;
+    }
     Ok(())
 }
 

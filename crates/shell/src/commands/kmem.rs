@@ -26,8 +26,7 @@ pub const COMMAND: Command = Command {
     name: "kmem",
     aliases: &[],
     summary: "kernel memory: totals, slab caches, zones, pages, vmalloc; what an address is of",
-    synopsis: "[-f|-F|-c|-C|-i[=shared]|-v|-V|-n|-z|-o|-h] [-p | -m member[,member]] \
-               [[-s|-S|-S=cpu[s]|-r] [slab] [-I slab[,slab]]] [-g [flags]] [[-P] address]",
+    synopsis: "[-f|-F|-c|-C|-i[=shared]|-v|-V|-n|-z|-o|-h] [-p | -m member[,member]]\n       [[-s|-S|-S=cpu[s]|-r] [slab] [-I slab[,slab]]] [-g [flags]] [[-P] address]]",
     options: &[
         flag('f', "the lists of free memory, checked against the counters; with addresses, theirs"),
         flag('F', "the same with every free block"),
@@ -166,7 +165,10 @@ fn show_one(
 ) -> Result<(), CommandError> {
     let kernel = &*session.kernel;
     match (show, targets) {
-        ('i', _) => usage::run(kernel, arguments.value('i') == Some("shared"), out),
+        ('i', _) => match arguments.value('i') {
+            Some(what) if what != "shared" => Err(usage(&format!("-i={what}: -i=shared is all"))),
+            what => usage::run(kernel, what.is_some(), out),
+        },
         ('p', _) => match arguments.value('m') {
             Some(members) => page_map::run_members(session, members, targets, out),
             None => page_map::run(kernel, targets, out),

@@ -20,8 +20,8 @@ pub const COMMAND: Command = Command {
     name: "rd",
     aliases: &[],
     summary: "raw memory: numbers, text, symbols",
-    synopsis: "[-adDsSupxfNR][-8|-16|-32|-64][-o offset][-e addr][-r file] \
-               [address|symbol] [count]",
+    synopsis: "[-adDsSupxmfNR][-8|-16|-32|-64][-o offs][-e addr][-r file][address|symbol]\n     \
+               [count]",
     options: &[
         flag('p', "the address is physical"),
         flag('u', "the address is a user address of the task in focus"),

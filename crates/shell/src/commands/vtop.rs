@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     name: "vtop",
     aliases: &[],
     summary: "virtual to physical addresses",
-    synopsis: "[-c [pid | taskp]] [-u|-k] address...",
+    synopsis: "[-c [pid | taskp]] [-u|-k] address ...",
     options: &[
         value('c', "pid | taskp", "use that task's page table"),
         flag('u', "the address is a user address of the task in focus"),

@@ -126,13 +126,13 @@ pub(super) fn run_on_cpus(
     for stack in stacks {
         out.check()?;
         let (frames, complete) = kernel.exception_frames(stack, stack.low);
-        missing += u64::from(!complete);
         // Only encrypted guests use these two.
         let rare =
             matches!(stack.kind, StackKind::VmmCommunication | StackKind::VmmCommunicationFallback);
         if rare && frames.is_empty() {
             continue;
         }
+        missing += u64::from(!complete);
         out.emit(&StackExceptions {
             task: None,
             cpu: stack.cpu,
