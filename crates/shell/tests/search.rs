@@ -3,7 +3,7 @@
 mod guests;
 
 use guests::{Guest, failure, items, string, text};
-use mortis_memory::{PhysAddr, PhysicalMemory, VirtualMemory};
+use mortis_memory::{PhysAddr, PhysicalMemory, UserAddr, VirtualMemory};
 use mortis_shell::session::Session;
 use serde_json::Value;
 
@@ -154,6 +154,21 @@ fn user_memory_is_searched_where_it_is_in_the_dump() {
     for address in at.iter().take(8) {
         let shown = text(&mut session, &format!("rd -u -8 {address:x} 3"));
         assert!(shown.contains("45 4c 46"), "{address:x}: {shown}");
+    }
+}
+
+/// The kernel's half of a process's page table is not the user's memory; with 4 levels it begins
+/// where 5 levels still have users.
+#[test]
+fn user_memory_ends_where_the_kernels_begins() {
+    let guest = Guest::of("6.12", "null", "c31");
+    let mut session = guest.session();
+    let kernel_has = items(&mut session, "search -k -c PATH=");
+    assert!(!kernel_has.is_empty());
+    let mm = session.context().expect("a task").mm(&session.kernel).expect("an mm");
+    for address in addresses(&items(&mut session, "search -u -c PATH=")) {
+        let area = session.kernel.area_at(mm, UserAddr(address)).expect("the areas");
+        assert!(area.is_some(), "{address:x} is nobody's");
     }
 }
 

@@ -151,7 +151,7 @@ fn structures_with_nonsense_in_them() {
             let pfn = pages[random.below(pages.len())];
             damage_page(&mut random, &below, pfn, &mut faults);
         }
-        let lines = if (seed / groups.len()).is_multiple_of(3) { &all } else { &look };
+        let lines = if (seed / groups.len()).is_multiple_of(6) { &all } else { &look };
         let what = format!("{group} damaged, seed {seed}");
         exercise(|| damaged(&file, faults), lines, &what);
     }
