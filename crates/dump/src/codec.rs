@@ -3,6 +3,7 @@
 //! The state that zlib and zstd need is kept for each thread, because setting it up costs more
 //! than a page.
 
+use crate::lzo;
 use std::cell::RefCell;
 
 /// How one page is stored.
@@ -44,7 +45,7 @@ impl Codec {
     pub(crate) fn decompress(self, data: &[u8], page: &mut [u8]) -> Result<(), Damaged> {
         let len = match self {
             Codec::Zlib => zlib(data, page),
-            Codec::Lzo => lzokay::decompress::decompress(data, page).map_err(|_| Damaged),
+            Codec::Lzo => lzo::decompress(data, page),
             Codec::Snappy => snap::raw::Decoder::new().decompress(data, page).map_err(|_| Damaged),
             Codec::Zstd => zstd(data, page),
         }?;

@@ -31,6 +31,7 @@ mod elf;
 mod field;
 mod format;
 mod kdump;
+mod lzo;
 mod note_search;
 mod notes;
 mod sniff;
