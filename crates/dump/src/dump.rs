@@ -395,6 +395,10 @@ impl PhysicalMemory for Dump {
         self.memory_ref().read(address, buf)
     }
 
+    fn read_once(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.memory_ref().read_once(address, buf)
+    }
+
     fn page_size(&self) -> u64 {
         self.memory_ref().page_size()
     }

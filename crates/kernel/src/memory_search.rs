@@ -9,7 +9,9 @@ use crate::error::{KernelError, Result};
 use crate::scan::{Progress, in_order};
 use memchr::memmem;
 use mortis_memory::{PhysAddr, PhysicalMemory};
+use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read and searched at a time.
 const PIECE: u64 = 128 << 10;
@@ -53,14 +55,68 @@ pub struct Searched<'m> {
 }
 
 impl Searched<'_> {
-    /// Where the byte at `offset` of `run` lies, if the dump holds it.
-    fn held(&self, run: Run, offset: u64) -> Option<PhysAddr> {
+    /// Where the byte at `offset` of `run` lies, if the dump holds it and it need be searched.
+    fn held(&self, run: Run, offset: u64, barren: &BarrenPages) -> Option<PhysAddr> {
         let at = match run.physical {
             Some(physical) => physical.offset(offset),
             None => (self.translate)(run.address.wrapping_add(offset))?,
         };
-        self.physical.probe(at).is_ok().then_some(at)
+        (!barren.contains(at) && self.physical.probe(at).is_ok()).then_some(at)
     }
+}
+
+/// Pages of physical memory that were searched in vain. Most of the kernel's memory is mapped
+/// twice, in the map of all memory and where it is used, and need be read only once.
+#[derive(Debug, Default)]
+struct BarrenPages {
+    page_size: u64,
+    /// A bit for each page frame; none of those beyond is remembered.
+    frames: Vec<AtomicU64>,
+}
+
+/// The frames that [`BarrenPages`] remembers at most: a terabyte's.
+const MAX_BARREN_FRAMES: u64 = 1 << 28;
+
+impl BarrenPages {
+    /// None so far. A string may go on in the page behind it, which is another one at another
+    /// address: for strings no page is ever remembered.
+    fn new(memory: &dyn PhysicalMemory, needle: &Needle) -> Self {
+        let page_size = memory.page_size().max(1);
+        let end = match needle {
+            Needle::Numbers { .. } => memory.ranges().last().map_or(0, |range| range.end.0),
+            Needle::Strings(_) => 0,
+        };
+        let words = (end / page_size).min(MAX_BARREN_FRAMES).div_ceil(64);
+        Self { page_size, frames: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// The word and the bit of the frame at `address`.
+    fn bit(&self, address: PhysAddr) -> Option<(&AtomicU64, u64)> {
+        let frame = address.0.checked_div(self.page_size)?;
+        Some((self.frames.get((frame / 64) as usize)?, 1 << (frame % 64)))
+    }
+
+    fn contains(&self, address: PhysAddr) -> bool {
+        self.bit(address).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Remembers the pages that lie wholly within the `len` bytes from `start` on.
+    fn insert(&self, start: PhysAddr, len: u64) {
+        let end = start.0.saturating_add(len);
+        let mut at = start.0.checked_next_multiple_of(self.page_size);
+        while let Some(page) = at
+            && end.saturating_sub(page) >= self.page_size
+            && let Some((word, bit)) = self.bit(PhysAddr(page))
+        {
+            word.fetch_or(bit, Ordering::Relaxed);
+            at = page.checked_add(self.page_size);
+        }
+    }
+}
+
+thread_local! {
+    /// The bytes that the thread searched last: a large buffer is costly to make anew each time.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What is searched for.
@@ -107,11 +163,12 @@ pub fn search<E: From<KernelError> + Send>(
     mut each: impl FnMut(Hit) -> Result<(), E>,
 ) -> Result<(), E> {
     let finders = Finders::new(needle);
+    let barren = BarrenPages::new(memory.physical, needle);
     in_order(
         Pieces::of(runs.into_iter()),
         |piece| {
             progress.advance(piece.run.len)?;
-            Ok::<_, E>(piece.search(memory, &finders))
+            Ok::<_, E>(piece.search(memory, &finders, &barren))
         },
         |hits| hits?.into_iter().try_for_each(&mut each),
     )
@@ -124,7 +181,9 @@ pub fn hits(
     needle: &Needle,
 ) -> Vec<Hit> {
     let finders = Finders::new(needle);
-    Pieces::of(runs.into_iter()).flat_map(|piece| piece.search(memory, &finders)).collect()
+    let barren = BarrenPages::default();
+    let pieces = Pieces::of(runs.into_iter());
+    pieces.flat_map(|piece| piece.search(memory, &finders, &barren)).collect()
 }
 
 /// A part of a run, for one core.
@@ -172,12 +231,18 @@ impl<I: Iterator<Item = Run>> Iterator for Pieces<I> {
 }
 
 impl Piece {
-    fn search(&self, memory: &Searched<'_>, finders: &Finders<'_>) -> Vec<Hit> {
+    fn search(
+        &self,
+        memory: &Searched<'_>,
+        finders: &Finders<'_>,
+        barren: &BarrenPages,
+    ) -> Vec<Hit> {
         let page_size = memory.physical.page_size().max(1);
         let page_left = |offset: u64| page_size - self.run.address.wrapping_add(offset) % page_size;
         let mut hits = Vec::new();
-        let mut bytes = Vec::new();
-        let held = |at: u64| (at < self.run.len).then(|| memory.held(self.run, at)).flatten();
+        let mut bytes = BYTES.take();
+        let held =
+            |at: u64| (at < self.run.len).then(|| memory.held(self.run, at, barren)).flatten();
         let mut at = 0;
         // The dump is asked for each page once.
         let mut here = held(at);
@@ -194,12 +259,19 @@ impl Piece {
                 here = held(at);
             }
             let end = at.min(self.run.len);
-            self.search_pages(memory, finders, physical, start..end, &mut bytes, &mut hits);
+            let hits_before = hits.len();
+            if self.search_pages(memory, finders, physical, start..end, &mut bytes, &mut hits)
+                && hits.len() == hits_before
+            {
+                barren.insert(physical, end - start);
+            }
         }
+        BYTES.set(bytes);
         hits
     }
 
-    /// Searches pages that follow each other from `physical` on, and that the dump should hold.
+    /// Searches pages that follow each other from `physical` on, and that the dump should hold;
+    /// false when it does not hold them all.
     fn search_pages(
         &self,
         memory: &Searched<'_>,
@@ -208,13 +280,12 @@ impl Piece {
         part: Range<u64>,
         bytes: &mut Vec<u8>,
         hits: &mut Vec<Hit>,
-    ) {
+    ) -> bool {
         let len = part.end - part.start;
         let page_size = memory.physical.page_size().max(1);
         let address = self.run.address.wrapping_add(part.start);
-        bytes.clear();
         bytes.resize(len as usize, 0);
-        if memory.physical.read(physical, bytes).is_err() {
+        if memory.physical.read_once(physical, bytes).is_err() {
             // A page is damaged: each by itself.
             let first = page_size - address % page_size;
             if len > first {
@@ -223,14 +294,14 @@ impl Piece {
                 let behind = physical.offset(first);
                 self.search_pages(memory, finders, behind, middle..part.end, bytes, hits);
             }
-            return;
+            return false;
         }
         // A string may go on behind the pages.
         let tail = finders.overhang() as u64;
         if tail > 0 {
             let next = match part.end < self.run.len {
-                true => memory.held(self.run, part.end),
-                false => self.next.and_then(|next| memory.held(next, 0)),
+                true => memory.held(self.run, part.end, &BarrenPages::default()),
+                false => self.next.and_then(|next| memory.held(next, 0, &BarrenPages::default())),
             };
             if let Some(next) = next {
                 let more = tail.min(page_size - next.0 % page_size) as usize;
@@ -241,6 +312,7 @@ impl Piece {
             }
         }
         finders.search(bytes, len as usize, address, page_size, hits);
+        true
     }
 }
 
@@ -432,6 +504,55 @@ mod tests {
             super::hits(&searched, [Run { address: 0, physical: None, len: 0x5000 }], &needle);
         let found: Vec<u64> = found.iter().map(|hit| hit.address).collect();
         assert_eq!(found, [0, 0x3000, 0x4000]);
+    }
+
+    #[test]
+    fn pages_mapped_twice_are_searched_again_only_where_something_was_found() {
+        struct Counted(Pages, AtomicU64);
+
+        impl PhysicalMemory for Counted {
+            fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+                // Probes are of one byte.
+                self.1.fetch_add(buf.len() as u64 / 4096, Ordering::Relaxed);
+                self.0.read(address, buf)
+            }
+
+            fn page_size(&self) -> u64 {
+                4096
+            }
+
+            fn ranges(&self) -> Vec<PhysicalRange> {
+                vec![PhysicalRange { start: PhysAddr(0), end: PhysAddr(3 * 4096) }]
+            }
+        }
+
+        let mut page = vec![0; 4096];
+        page[4088] = 7;
+        let pages = Pages(vec![Some(vec![0; 4096]), Some(page), Some(vec![0; 4096])]);
+        let memory = Counted(pages, AtomicU64::new(0));
+        let runs = [
+            run(0x1_0000, 0, 0x1000),
+            run(0x2_0000, 0x1000, 0x1000),
+            // Half a page says nothing of all of it.
+            run(0x3_0000, 0x2000, 0x800),
+            run(0x4_0000, 0, 0x3000),
+        ];
+        let search = |needle| {
+            let mut found = Vec::new();
+            memory.1.store(0, Ordering::Relaxed);
+            let searched = Searched { physical: &memory, translate: &|_| None };
+            // One piece after the other, so that each knows of those before it.
+            let barren = BarrenPages::new(&memory, &needle);
+            for piece in Pieces::of(runs.into_iter()) {
+                let hits = piece.search(&searched, &Finders::new(&needle), &barren);
+                found.extend(hits.into_iter().map(|hit| hit.address));
+            }
+            (found, memory.1.load(Ordering::Relaxed))
+        };
+        let numbers = Needle::Numbers { size: 8, values: vec![7], mask: 0 };
+        assert_eq!(search(numbers), (vec![0x2_0ff8, 0x4_1ff8], 4));
+        let strings = Needle::Strings(vec![vec![7]]);
+        assert_eq!(search(strings), (vec![0x2_0ff8, 0x4_1ff8], 5));
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub trait PhysicalMemory: Send + Sync {
     /// [`ReadError`] with the first physical address that cannot be had.
     fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError>;
 
+    /// The same for those who pass through much of memory and do not come back: no cache is filled
+    /// with what they read.
+    ///
+    /// # Errors
+    /// As [`PhysicalMemory::read`].
+    fn read_once(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read(address, buf)
+    }
+
     /// The page size of the machine in bytes, a power of two.
     fn page_size(&self) -> u64;
 
@@ -37,6 +46,10 @@ pub trait PhysicalMemory: Send + Sync {
 impl<M: PhysicalMemory + ?Sized> PhysicalMemory for std::sync::Arc<M> {
     fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         (**self).read(address, buf)
+    }
+
+    fn read_once(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_once(address, buf)
     }
 
     fn page_size(&self) -> u64 {

@@ -54,16 +54,21 @@ impl Bitmap {
             return Ok(false);
         }
         let bit = pfn % CHUNK_BITS;
-        let byte = self.with_chunk(source, pfn, |bytes| bytes.get((bit / 8) as usize).copied())?;
-        Ok(byte.ok_or(Unavailable::Truncated)? >> (bit % 8) & 1 == 1)
+        self.with_chunk(source, pfn, |bytes| bit_at(bytes, bit))?.ok_or(Unavailable::Truncated)
     }
 
     /// The number of set bits before that of a page, if its own is set.
     pub(super) fn rank(&self, source: &CachedSource, pfn: u64) -> Result<Option<u64>, Unavailable> {
-        if !self.contains(source, pfn)? {
+        if pfn >= self.bits {
             return Ok(None);
         }
-        self.rank_of_position(source, pfn).map(Some)
+        let bit = pfn % CHUNK_BITS;
+        // Every page that is read is looked for here: both answers take one look at the chunk.
+        let within = self.with_chunk(source, pfn, |bytes| {
+            bit_at(bytes, bit).map(|set| set.then(|| count_in_line(bytes, bit)))
+        })?;
+        let Some(within) = within.ok_or(Unavailable::Truncated)? else { return Ok(None) };
+        self.before_line(source, pfn).map(|before| Some(before + within))
     }
 
     /// The number of set bits before a page's position, set or not.
@@ -72,19 +77,22 @@ impl Bitmap {
         source: &CachedSource,
         pfn: u64,
     ) -> Result<u64, Unavailable> {
-        let ranks = self.ranks(source);
         if pfn >= self.bits {
-            return Ok(ranks.total);
+            return Ok(self.ranks(source).total);
         }
-        let chunk = (pfn / CHUNK_BITS) as usize;
+        let before = self.before_line(source, pfn)?;
         let bit = pfn % CHUNK_BITS;
-        let line = (bit / 8) as usize / LINE;
+        Ok(before + self.with_chunk(source, pfn, |bytes| count_in_line(bytes, bit))?)
+    }
+
+    /// The number of set bits before the line that a page's bit is in.
+    fn before_line(&self, source: &CachedSource, pfn: u64) -> Result<u64, Unavailable> {
+        let ranks = self.ranks(source);
+        let chunk = (pfn / CHUNK_BITS) as usize;
+        let line = (pfn % CHUNK_BITS / 8) as usize / LINE;
         let counts = ranks.chunks.get(chunk).zip(ranks.lines.get(chunk));
         let (before, lines) = counts.ok_or(Unavailable::Truncated)?;
-        let within = self.with_chunk(source, pfn, |bytes| {
-            count_before(bytes.get(line * LINE..).unwrap_or_default(), bit % (LINE as u64 * 8))
-        })?;
-        Ok(before + u64::from(lines[line]) + within)
+        Ok(before + u64::from(lines[line]))
     }
 
     /// All set bits, of a bitmap cut short those that are left.
@@ -181,6 +189,17 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     last[..rest.len()].copy_from_slice(rest);
     let last = (!rest.is_empty()).then_some(last);
     whole.iter().copied().chain(last).map(u64::from_le_bytes)
+}
+
+/// Whether bit `bit` of a chunk is set; `None` where the chunk is cut short before it.
+fn bit_at(chunk: &[u8], bit: u64) -> Option<bool> {
+    Some(chunk.get((bit / 8) as usize)? >> (bit % 8) & 1 == 1)
+}
+
+/// Set bits before bit `bit` of a chunk, from the start of its line on.
+fn count_in_line(chunk: &[u8], bit: u64) -> u64 {
+    let line = (bit / 8) as usize / LINE;
+    count_before(chunk.get(line * LINE..).unwrap_or_default(), bit % (LINE as u64 * 8))
 }
 
 /// Set bits before `bit`.

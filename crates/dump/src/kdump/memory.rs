@@ -217,8 +217,14 @@ fn copy_from(page: &[u8], skip: usize, piece: &mut [u8]) -> Result<(), Unavailab
     Ok(())
 }
 
-impl PhysicalMemory for KdumpMemory {
-    fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+impl KdumpMemory {
+    /// Fills `buf` from `address` on; from `scan_pages` whole pages on without the cache.
+    fn read_pages(
+        &self,
+        address: PhysAddr,
+        buf: &mut [u8],
+        scan_pages: usize,
+    ) -> Result<(), ReadError> {
         let page_size = self.page_size_in_memory();
         let mut at = address.0;
         let mut rest = buf;
@@ -226,7 +232,7 @@ impl PhysicalMemory for KdumpMemory {
             let pfn = at / self.page_size;
             let skip = (at % self.page_size) as usize;
             let whole = rest.len() / page_size;
-            let (len, behind) = if skip == 0 && whole >= SCAN_PAGES {
+            let (len, behind) = if skip == 0 && whole >= scan_pages {
                 let (piece, behind) = rest.split_at_mut(whole * page_size);
                 self.scan(pfn, piece).map_err(|(index, why)| {
                     ReadError::new(PhysAddr(at).offset((index * page_size) as u64), why)
@@ -246,6 +252,16 @@ impl PhysicalMemory for KdumpMemory {
             };
         }
         Ok(())
+    }
+}
+
+impl PhysicalMemory for KdumpMemory {
+    fn read(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_pages(address, buf, SCAN_PAGES)
+    }
+
+    fn read_once(&self, address: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_pages(address, buf, 1)
     }
 
     fn page_size(&self) -> u64 {
