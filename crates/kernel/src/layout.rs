@@ -213,6 +213,20 @@ impl Field {
                 }
             }
         }
+        // Scans decode millions of members, and most are plain words.
+        if let Some(Found { bit_offset, bit_size: None, size, .. }) = self.found
+            && bit_offset.is_multiple_of(8)
+        {
+            let rest = bytes.get((bit_offset / 8) as usize..).unwrap_or_default();
+            let word = match size {
+                8 => rest.first_chunk().map(|word| u64::from_le_bytes(*word)),
+                4 => rest.first_chunk().map(|word| u64::from(u32::from_le_bytes(*word))),
+                _ => None,
+            };
+            if let Some(word) = word {
+                return Ok(word);
+            }
+        }
         self.u64(&Copied(bytes), VirtAddr(0))
     }
 }

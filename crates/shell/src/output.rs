@@ -221,6 +221,12 @@ impl<'a> Output<'a> {
             self.buffer.push(',');
         }
         self.items += batch.items;
+        if batch.buffer.len() >= FLUSH_AT {
+            // Copying it into the buffer would gain nothing.
+            self.flush_buffer()?;
+            self.sink.write_all(batch.buffer.as_bytes())?;
+            return Ok(self.sink.flush()?);
+        }
         self.buffer.push_str(&batch.buffer);
         if self.buffer.len() >= FLUSH_AT {
             self.flush_buffer()?;

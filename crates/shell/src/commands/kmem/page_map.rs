@@ -35,46 +35,96 @@ struct PageRow<'a> {
     physical_width: usize,
 }
 
-/// Appends `value` in hexadecimal, right-justified to `width`; much faster than `format!`, which
-/// counts when there are millions of rows.
-fn push_hex(out: &mut String, value: u64, width: usize) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = (64 - value.leading_zeros() as usize).div_ceil(4).max(1);
-    for _ in digits..width {
-        out.push(' ');
+/// The digits of `value` in hexadecimal, each in a byte, with zeroes in front.
+fn hex_digits(value: u64) -> u128 {
+    let mut spread = u128::from(value);
+    for (shift, kept) in [
+        (32, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff),
+        (16, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff),
+        (4, EACH_BYTE * 0x0f),
+    ] {
+        spread = (spread | spread << shift) & kept;
     }
-    for digit in (0..digits).rev() {
-        out.push(char::from(DIGITS[(value >> (digit * 4) & 0xf) as usize]));
+    let is_letter = (spread + EACH_BYTE * 6) >> 4 & EACH_BYTE;
+    spread + EACH_BYTE * u128::from(b'0') + is_letter * u128::from(b'a' - b'0' - 10)
+}
+
+/// 1 in each byte.
+const EACH_BYTE: u128 = u128::MAX / 0xff;
+
+/// Digits of the largest number.
+const DIGITS: usize = 16;
+
+/// The columns of a row, made up in place and appended in one go: `format!` would take most of
+/// the time when there are millions of rows.
+#[derive(Default)]
+struct Columns {
+    bytes: [[u8; DIGITS]; 6],
+    len: usize,
+}
+
+impl Columns {
+    /// Appends `value` in hexadecimal, right-justified to `width`, and a blank.
+    fn hex(&mut self, value: u64, width: usize) {
+        let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(1);
+        let shown = width.clamp(digits as usize, DIGITS);
+        let kept = u128::MAX >> (u128::BITS - digits * 8);
+        let blanks = EACH_BYTE * u128::from(b' ') & !kept;
+        let text = (hex_digits(value) & kept | blanks) << ((DIGITS - shown) * 8);
+        // What is behind the digits shown is written over by the next.
+        let rest = self.bytes.as_flattened_mut().get_mut(self.len..);
+        let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) else { return };
+        *place = text.to_be_bytes();
+        self.len += shown;
+        self.byte(b' ');
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.as_flattened_mut().get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    fn append_to(&self, out: &mut String) {
+        let bytes = self.bytes.as_flattened().get(..self.len).unwrap_or_default();
+        out.push_str(std::str::from_utf8(bytes).unwrap_or_default());
     }
 }
 
 impl Render for PageRow<'_> {
     fn render(&self, out: &mut String, _: Style) {
-        push_hex(out, self.page.0, 0);
-        out.push(' ');
-        push_hex(out, self.physical.0, self.physical_width);
+        let mut columns = Columns::default();
+        columns.hex(self.page.0, 0);
+        columns.hex(self.physical.0, self.physical_width);
         let (Some(mapping), Some(index), Some(count), Some(flags)) =
             (self.mapping.value(), self.index.value(), self.count.value(), self.flags.value())
         else {
             let why = self.mapping.clone().map(|_| "");
-            out.push_str(&format!(" {why:>16} {:>8} {:>2} \n", "", ""));
+            columns.append_to(out);
+            out.push_str(&format!("{why:>16} {:>8} {:>2} \n", "", ""));
             return;
         };
-        out.push(' ');
-        push_hex(out, mapping.0, 16);
-        out.push(' ');
-        push_hex(out, index.0, 8);
+        columns.hex(mapping.0, 16);
+        columns.hex(index.0, 8);
         match *count {
-            count @ 0..=9 => {
-                out.push_str("  ");
-                out.push(char::from(b'0' + count as u8));
+            // Most counts have one digit, in both number systems.
+            count @ 0..=9 => columns.hex(count as u64, 2),
+            count => {
+                columns.append_to(out);
+                out.push_str(&format!("{count:>2} "));
+                columns = Columns::default();
             }
-            count => out.push_str(&format!(" {count:>2}")),
         }
-        out.push(' ');
-        push_hex(out, flags.0, 0);
+        columns.hex(flags.0, 0);
+        // A blank is in front of the names only.
+        columns.len -= usize::from(self.flag_names.is_empty());
+        columns.append_to(out);
         for (index, name) in self.flag_names.iter().enumerate() {
-            out.push(if index == 0 { ' ' } else { ',' });
+            if index > 0 {
+                out.push(',');
+            }
             out.push_str(name);
         }
         out.push('\n');
@@ -109,7 +159,8 @@ impl PageRows {
         let mut last_flags = None;
         let mut names = Vec::new();
         for (index, page) in (0..).zip(bytes.chunks_exact(size as usize)) {
-            let known = |value: Result<u64, KernelError>| match missing.at(index * size, size) {
+            let missing = missing.at(index * size, size);
+            let known = |value: Result<u64, KernelError>| match missing {
                 Some(error) => Known::Unavailable(error.why.code()),
                 None => Known::from(value),
             };
@@ -342,9 +393,10 @@ mod tests {
     fn numbers_are_spelled_as_format_does() {
         for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
             for width in [0, 8, 16] {
-                let mut text = String::new();
-                push_hex(&mut text, value, width);
-                assert_eq!(text, format!("{value:>width$x}"));
+                let (mut text, mut columns) = (String::new(), Columns::default());
+                columns.hex(value, width);
+                columns.append_to(&mut text);
+                assert_eq!(text, format!("{value:>width$x} "));
             }
         }
     }
