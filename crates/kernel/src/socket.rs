@@ -3,17 +3,9 @@
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
-use crate::tasks::Task;
 use mortis_memory::{VirtAddr, VirtualMemory};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-
-layout! {
-    /// A task's open files: include/linux/sched.h.
-    pub struct TaskFiles = "task_struct" {
-        files: "files",
-    }
-}
 
 layout! {
     /// The open files that tasks share: include/linux/fdtable.h.
@@ -226,7 +218,6 @@ const MAX_FDS: u64 = 1 << 22;
 /// Reads sockets; made once for many tasks.
 pub struct SocketReader<'k> {
     kernel: &'k Kernel,
-    task: Arc<TaskFiles>,
     files: Arc<FilesStruct>,
     table: Arc<FdTable>,
     file: Arc<SocketFile>,
@@ -245,7 +236,6 @@ impl<'k> SocketReader<'k> {
     pub fn new(kernel: &'k Kernel) -> Result<Self> {
         Ok(Self {
             kernel,
-            task: kernel.layout()?,
             files: kernel.layout()?,
             table: kernel.layout()?,
             file: kernel.layout()?,
@@ -254,14 +244,6 @@ impl<'k> SocketReader<'k> {
             inet: kernel.layout().ok(),
             operations: kernel.symbol("socket_file_ops")?,
         })
-    }
-
-    /// The `struct files_struct` of a task; null where it has none, any more.
-    ///
-    /// # Errors
-    /// When the task cannot be read.
-    pub fn files_of(&self, task: Task) -> Result<VirtAddr> {
-        self.task.files.pointer(self.kernel, task.address)
     }
 
     /// The sockets among the files at `files`, a `struct files_struct` or null.

@@ -65,10 +65,15 @@ impl TaskList {
 
     /// The task whose `struct task_struct` lies at `address`.
     pub fn by_address(&self, address: VirtAddr) -> Option<Task> {
+        self.tasks.get(self.position(address)?).copied()
+    }
+
+    /// Where in [`Self::tasks`] the task is whose `struct task_struct` is at `address`.
+    pub fn position(&self, address: VirtAddr) -> Option<usize> {
         let index = self.by_address.get_or_init(|| {
             self.tasks.iter().enumerate().map(|(index, task)| (task.address, index)).collect()
         });
-        index.get(&address).and_then(|&index| self.tasks.get(index)).copied()
+        index.get(&address).copied()
     }
 }
 

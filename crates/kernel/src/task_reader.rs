@@ -51,6 +51,8 @@ impl<'k> TaskReader<'k> {
             &layout.policy,
             &layout.prio,
             &layout.signal,
+            &layout.directories,
+            &layout.open_files,
         ];
         let end = |field: &Field| Some(field.offset().ok()? + field.size().ok()?);
         let len = wanted.into_iter().filter_map(end).max().unwrap_or(0).min(MAX_COPY) as usize;
@@ -163,6 +165,22 @@ impl TaskCopy<'_> {
     /// What could not be read.
     pub fn mm(&self) -> Result<VirtAddr> {
         Ok(VirtAddr(self.number(|task| &task.mm)?))
+    }
+
+    /// Its directories (`struct fs_struct`), which threads share; null for what has exited.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn directories(&self) -> Result<VirtAddr> {
+        Ok(VirtAddr(self.number(|task| &task.directories)?))
+    }
+
+    /// Its open files (`struct files_struct`), which threads share; null for what has exited.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn open_files(&self) -> Result<VirtAddr> {
+        Ok(VirtAddr(self.number(|task| &task.open_files)?))
     }
 
     /// The address of the task it reports to.

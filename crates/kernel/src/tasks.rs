@@ -30,6 +30,10 @@ layout! {
         tasks: "tasks",
         thread_node: "thread_node",
         signal: "signal",
+        /// Its root and working directory (`struct fs_struct`).
+        directories: "fs",
+        /// Its table of open files (`struct files_struct`).
+        open_files: "files",
         parent: "parent",
         real_parent: "real_parent",
         group_leader: "group_leader",

@@ -35,6 +35,7 @@ pub mod sink;
 pub mod startup;
 pub mod structure;
 pub mod summary;
+pub(crate) mod task_facts;
 pub mod task_header;
 pub mod typed_value;
 

@@ -2,8 +2,8 @@
 
 use crate::alias::Aliases;
 use crate::command::CommandError;
-use crate::commands::ps::facts::Facts;
 use crate::output::{Face, Interrupt, Style};
+use crate::task_facts::Facts;
 use mortis_kernel::Kernel;
 use mortis_kernel::expression::{Evaluator, ExpressionError, Place, Value};
 use mortis_kernel::tasks::Task;
@@ -138,7 +138,7 @@ pub struct Session {
     context: Option<Task>,
     /// Tasks that the user says were running, with their CPUs (`set -a`).
     marked_running: Vec<(u32, Task)>,
-    /// What `ps` has read of all tasks.
+    /// What was read of all tasks, in the order of their list.
     pub(crate) task_facts: OnceLock<Arc<Vec<Facts>>>,
 }
 

@@ -6,18 +6,9 @@ use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::layout::Field;
-use crate::tasks::Task;
 use mortis_memory::{VirtAddr, VirtualMemory};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-
-layout! {
-    /// What a task has of files: include/linux/sched.h.
-    pub struct TaskFiles = "task_struct" {
-        directories: "fs",
-        files: "files",
-    }
-}
 
 layout! {
     /// A task's directories: include/linux/fs_struct.h.
@@ -120,7 +111,6 @@ pub struct Directories {
 pub struct OpenFilesReader<'k> {
     kernel: &'k Kernel,
     paths: Paths<'k>,
-    task: Arc<TaskFiles>,
     directories: Arc<FsStruct>,
     files: Arc<FilesStruct>,
     table: Arc<FdTable>,
@@ -148,7 +138,6 @@ impl<'k> OpenFilesReader<'k> {
         Ok(Self {
             kernel,
             paths: Paths::new(kernel)?,
-            task: kernel.layout()?,
             directories: kernel.layout()?,
             files: kernel.layout()?,
             table: kernel.layout()?,
@@ -166,21 +155,15 @@ impl<'k> OpenFilesReader<'k> {
         &self.paths
     }
 
-    /// What `task` has open.
-    ///
-    /// # Errors
-    /// When the task is not in the dump. What is wrong with its table is in the answer.
-    pub fn read(&self, task: Task) -> Result<Arc<OpenFiles>> {
-        let key = (
-            self.task.directories.pointer(self.kernel, task.address)?,
-            self.task.files.pointer(self.kernel, task.address)?,
-        );
+    /// What a task has open whose `struct fs_struct` and `struct files_struct` are these; null
+    /// where it has exited. What is wrong with them is in the answer.
+    pub fn read(&self, directories: VirtAddr, files: VirtAddr) -> Arc<OpenFiles> {
+        let key = (directories, files);
         if let Some(known) =
             self.known.lock().unwrap_or_else(PoisonError::into_inner).tables.get(&key)
         {
-            return Ok(Arc::clone(known));
+            return Arc::clone(known);
         }
-        let (directories, files) = key;
         let mut open = OpenFiles::default();
         if !directories.is_null() {
             open.directories = Some(self.directories(directories));
@@ -196,7 +179,7 @@ impl<'k> OpenFilesReader<'k> {
             known.files += open.files.len();
             known.tables.insert(key, Arc::clone(&open));
         }
-        Ok(open)
+        open
     }
 
     /// What the kernel says in `/proc/PID/fd`: the path from the root of all mounts, or as

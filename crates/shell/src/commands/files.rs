@@ -56,10 +56,12 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     if let Some(address) = arguments.value('n') {
         return pages::run(&session.kernel, hexadecimal(address)?, pages::Shown::Nodes, out);
     }
-    let lister = Lister::new(session, arguments)?;
+    let lister = Lister::new(session, &[], arguments, out)?;
     let mut troubles = Troubles::default();
     if arguments.words.is_empty() {
-        lister.list(session.context()?).show(out, &mut troubles)?;
+        for listing in lister.list(&[session.context()?]) {
+            listing.show(out, &mut troubles)?;
+        }
     }
     let mut invalid = Vec::new();
     for (index, word) in arguments.words.iter().enumerate() {
@@ -67,11 +69,11 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
             invalid.push(word.as_str());
             continue;
         };
-        for task in tasks {
+        for listing in lister.list(&tasks) {
             if index > 0 && !lister.is_searching() {
                 out.layout("\n")?;
             }
-            lister.list(task).show(out, &mut troubles)?;
+            listing.show(out, &mut troubles)?;
             if by_pid {
                 out.layout("\n")?;
             }
@@ -121,14 +123,14 @@ pub fn run_for(
     if arguments.has('p') {
         return Err(CommandError::message("files command does not support -p option"));
     }
-    let lister = Lister::new(session, arguments)?;
+    let lister = Lister::new(session, tasks, arguments, out)?;
     let mut troubles = Troubles::default();
     let mut separate = false;
     let progress = out.progress("files");
     progress.expect(tasks.len() as u64);
     scan::in_order(
         tasks.chunks(BATCH),
-        |batch| batch.iter().map(|task| lister.list(*task)).collect::<Vec<_>>(),
+        |batch| lister.list(batch),
         |listings| -> Result<(), CommandError> {
             progress.advance(listings.len() as u64)?;
             for listing in listings {

@@ -8,8 +8,8 @@ use crate::command::{Command, CommandError, flag, value};
 use crate::commands;
 use crate::output::{Output, Stop};
 use crate::session::Session;
+use crate::task_facts::{Facts, FactsReader};
 use crate::task_header::TaskHeader;
-use mortis_kernel::task_reader::TaskReader;
 use mortis_kernel::tasks::{Task, TaskState};
 use mortis_memory::VirtAddr;
 use rustc_hash::FxHashSet;
@@ -104,7 +104,7 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
         let word = words.next().ok_or_else(|| CommandError::message("no keywords specified"))?;
         match SUBCOMMANDS.iter().find(|(name, _)| name == word) {
             Some(found) => break *found,
-            None => selection.add(session, word)?,
+            None => selection.add(session, word, out)?,
         }
     };
     let rest: Vec<&String> = words.collect();
@@ -155,7 +155,7 @@ fn options_of(arguments: &Arguments) -> Vec<String> {
 }
 
 impl Selection {
-    fn add(&mut self, session: &Session, word: &str) -> Result<(), CommandError> {
+    fn add(&mut self, session: &Session, word: &str, out: &Output) -> Result<(), CommandError> {
         if is_number(word)
             && let Ok(selector) = Selector::number(session, word)
         {
@@ -178,23 +178,28 @@ impl Selection {
                     return Err(CommandError::message("only one task state allowed"));
                 }
                 Some(state) => self.state = Some(state),
-                None => self.add_name(session, word)?,
+                None => self.add_name(session, word, out)?,
             },
         }
         Ok(())
     }
 
-    fn add_name(&mut self, session: &Session, word: &str) -> Result<(), CommandError> {
+    fn add_name(
+        &mut self,
+        session: &Session,
+        word: &str,
+        out: &Output,
+    ) -> Result<(), CommandError> {
         if let Some(pattern) = quoted(word) {
             self.selectors.push(Selector::Matches(selection::expression(pattern)?));
             return Ok(());
         }
         let selector = Selector::name(word.strip_prefix('\\').unwrap_or(word));
-        let kernel = &*session.kernel;
-        let reader = TaskReader::new(kernel)?;
-        let exists = kernel.tasks().tasks.iter().any(|task| {
-            let comm = reader.read(*task).comm();
-            comm.is_ok_and(|comm| selector.selects(*task, Some(&comm)))
+        let tasks = &session.kernel.tasks().tasks;
+        let reader = FactsReader::new(session, tasks, out)?;
+        let exists = tasks.iter().any(|task| {
+            let facts = reader.read(*task);
+            facts.comm.value().is_some_and(|comm| selector.selects(*task, Some(comm)))
         });
         if !exists {
             return Err(CommandError::Message(format!("unknown argument: \"{word}\"")));
@@ -205,7 +210,6 @@ impl Selection {
 
     fn tasks(&self, session: &Session, out: &Output) -> Result<Vec<Task>, CommandError> {
         let kernel = &*session.kernel;
-        let reader = TaskReader::new(kernel)?;
         let running: FxHashSet<VirtAddr> = session
             .running_tasks()
             .into_iter()
@@ -213,32 +217,31 @@ impl Selection {
             .chain(kernel.panic_task())
             .map(|task| task.address)
             .collect();
-        let mut tasks = Vec::new();
-        for &task in &kernel.tasks().tasks {
-            out.check()?;
-            if self.active && !running.contains(&task.address) {
-                continue;
-            }
-            let copy = reader.read(task);
-            let is_kernel = copy.is_kernel_thread().unwrap_or(false);
-            if self.user && is_kernel || self.kernel && !is_kernel {
-                continue;
-            }
-            if self.leaders && copy.tgid().is_ok_and(|tgid| tgid != task.pid) {
-                continue;
-            }
-            if self.state.is_some() && copy.state().ok() != self.state {
-                continue;
-            }
-            let comm = copy.comm().ok();
-            let mut selectors = self.selectors.iter();
-            if self.selectors.is_empty()
-                || selectors.any(|selector| selector.selects(task, comm.as_deref()))
-            {
-                tasks.push(task);
-            }
+        // What its place and number tell needs no reading.
+        let mut tasks = kernel.tasks().tasks.clone();
+        if self.active {
+            tasks.retain(|task| running.contains(&task.address));
         }
+        if !self.selectors.iter().any(Selector::needs_name) {
+            tasks.retain(|task| self.is_named(*task, None));
+        }
+        let reader = FactsReader::new(session, &tasks, out)?;
+        tasks.retain(|task| self.selects(&reader.read(*task)));
         Ok(tasks)
+    }
+
+    /// Whether a selector means `task`, or there is none.
+    fn is_named(&self, task: Task, comm: Option<&str>) -> bool {
+        let mut selectors = self.selectors.iter();
+        self.selectors.is_empty() || selectors.any(|selector| selector.selects(task, comm))
+    }
+
+    fn selects(&self, task: &Facts) -> bool {
+        let unwanted = self.user && task.is_kernel
+            || self.kernel && !task.is_kernel
+            || self.leaders && !task.is_leader()
+            || self.state.is_some() && task.state.value().copied() != self.state;
+        !unwanted && self.is_named(task.task, task.comm.value().map(String::as_str))
     }
 }
 

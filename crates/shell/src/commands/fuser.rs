@@ -158,8 +158,11 @@ struct Found {
 impl Search<'_> {
     fn look(&self, task: Task) -> Found {
         let mut found = Found { task, usage: vec![Vec::new(); self.targets.len()], damage: None };
-        match self.files.read(task) {
-            Ok(open) => {
+        let copy = self.tasks.read(task);
+        let shared = copy.directories().and_then(|fs| Ok((fs, copy.open_files()?)));
+        match shared {
+            Ok((directories, files)) => {
+                let open = self.files.read(directories, files);
                 for (target, usage) in self.targets.iter().zip(&mut found.usage) {
                     if let Some(directories) = &open.directories {
                         let (root, working) = (&directories.root, &directories.working);
@@ -179,7 +182,7 @@ impl Search<'_> {
             }
             Err(error) => found.damage = Some(error),
         }
-        let mm = match self.tasks.read(task).mm() {
+        let mm = match copy.mm() {
             Ok(mm) if mm.is_null() => return found,
             Ok(mm) => mm,
             Err(error) => {

@@ -89,7 +89,7 @@ fn run_sockets(
 ) -> Result<(), CommandError> {
     let request = Request::parse(session, arguments);
     if arguments.words.is_empty() {
-        return request.run(&session.kernel, &[session.context()?], out);
+        return request.run(session, &[session.context()?], out);
     }
     let (mut tasks, mut invalid) = (Vec::new(), None);
     for word in &arguments.words {
@@ -100,7 +100,7 @@ fn run_sockets(
             }
         }
     }
-    request.run(&session.kernel, &tasks, out)?;
+    request.run(session, &tasks, out)?;
     invalid.map_or(Ok(()), Err)
 }
 
@@ -122,5 +122,5 @@ pub fn run_for(
         (false, false) => out.warn("net command requires -s or -S option"),
         _ => {}
     }
-    Request::parse(session, arguments).run(&session.kernel, tasks, out)
+    Request::parse(session, arguments).run(session, tasks, out)
 }

@@ -1,6 +1,5 @@
 //! `ps`: the tasks, and what each does, is, has and may.
 
-pub(crate) mod facts;
 mod listing;
 mod policy;
 mod process;
@@ -12,7 +11,7 @@ use crate::arguments::Arguments;
 use crate::command::{Command, CommandError, flag, value};
 use crate::output::Output;
 use crate::session::Session;
-use facts::Facts;
+use crate::task_facts::{self, Facts};
 use mortis_kernel::task_reader::TaskReader;
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
@@ -245,14 +244,11 @@ impl Request {
         let all = selectors.is_none() || by_name || self.leaders_only || self.mode.needs_all();
         let facts = match session.task_facts.get() {
             Some(facts) => Arc::clone(facts),
-            None if all => {
-                let facts = Arc::new(facts::read(reader, &list.tasks, out)?);
-                Arc::clone(session.task_facts.get_or_init(|| facts))
-            }
+            None if all => task_facts::all(session, reader, out)?,
             None => {
                 let tasks = list.tasks.iter().copied();
                 let tasks: Vec<Task> = tasks.filter(|task| named.selects(*task, None)).collect();
-                Arc::new(facts::read(reader, &tasks, out)?)
+                Arc::new(task_facts::read(reader, &tasks, out)?)
             }
         };
         let running = session

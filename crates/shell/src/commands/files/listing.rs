@@ -4,11 +4,11 @@ use super::reference::Reference;
 use crate::arguments::Arguments;
 use crate::command::CommandError;
 use crate::known::{Known, why};
-use crate::output::{Output, Render, Stop, Style};
+use crate::output::{Face, Output, Render, Stop, Style};
 use crate::session::Session;
+use crate::task_facts::{FactsReader, SharedWith};
 use crate::task_header::{Hex, TaskHeader};
 use mortis_kernel::error::KernelError;
-use mortis_kernel::task_reader::TaskReader;
 use mortis_kernel::tasks::Task;
 use mortis_kernel::vfs::open_files::{OpenFile, OpenFiles, OpenFilesReader};
 use serde::ser::{Serialize, Serializer};
@@ -36,22 +36,30 @@ impl Columns {
 
 /// Lists what tasks have open.
 pub(super) struct Lister<'s> {
-    tasks: TaskReader<'s>,
+    tasks: FactsReader<'s>,
     files: OpenFilesReader<'s>,
     columns: Columns,
     reference: Option<Reference>,
+    face: Face,
 }
 
 impl<'s> Lister<'s> {
-    pub(super) fn new(session: &'s Session, arguments: &Arguments) -> Result<Self, CommandError> {
+    /// One that will list `tasks`.
+    pub(super) fn new(
+        session: &'s Session,
+        tasks: &[Task],
+        arguments: &Arguments,
+        out: &Output,
+    ) -> Result<Self, CommandError> {
         if arguments.count('R') > 1 {
             return Err(CommandError::message("only one -R option allowed"));
         }
         Ok(Self {
-            tasks: TaskReader::new(&session.kernel)?,
+            tasks: FactsReader::new(session, tasks, out)?,
             files: OpenFilesReader::new(&session.kernel)?,
             columns: if arguments.has('c') { Columns::Pages } else { Columns::Structures },
             reference: arguments.value('R').map(Reference::parse),
+            face: out.face(),
         })
     }
 
@@ -60,18 +68,42 @@ impl<'s> Lister<'s> {
         self.reference.is_some()
     }
 
-    pub(super) fn list(&self, task: Task) -> Listing<'_> {
-        let open = self.files.read(task);
-        let mut shown = None;
-        if let (Some(reference), Ok(open)) = (&self.reference, &open) {
-            let files = open.files.iter().enumerate();
-            shown = Some(Found {
-                directories: open.directories.as_ref().is_some_and(|d| reference.is_directory(d)),
-                files: files.filter(|(_, file)| reference.is_file(file)).map(|(i, _)| i).collect(),
-            });
+    /// Lists what each of `tasks` has open. Threads of a process follow one another and share all
+    /// of it.
+    pub(super) fn list(&self, tasks: &[Task]) -> Vec<Listing<'_>> {
+        let mut listings: Vec<Listing<'_>> = Vec::with_capacity(tasks.len());
+        for &task in tasks {
+            let task = self.tasks.read(task);
+            let place = (task.directories.clone(), task.open_files.clone());
+            let before = listings.last().filter(|before| before.open.place == place);
+            let open = match before {
+                Some(before) => Arc::clone(&before.open),
+                None => Arc::new(self.open(place)),
+            };
+            listings.push(Listing { lister: self, header: task.header(), open });
         }
-        let header = TaskHeader::of(&self.tasks.read(task));
-        Listing { lister: self, header, open, found: shown }
+        listings
+    }
+
+    fn open(&self, place: (SharedWith, SharedWith)) -> Open {
+        let files = match &place {
+            (Ok(directories), Ok(files)) => Ok(self.files.read(*directories, *files)),
+            (Err(error), _) | (_, Err(error)) => Err((**error).clone()),
+        };
+        let found = match (&self.reference, &files) {
+            (Some(reference), Ok(open)) => Some(Found {
+                directories: open.directories.as_ref().is_some_and(|d| reference.is_directory(d)),
+                files: (0..open.files.len())
+                    .filter(|&at| reference.is_file(&open.files[at]))
+                    .collect(),
+            }),
+            _ => None,
+        };
+        let mut open = Open { place, files, found, text: String::new() };
+        if self.face == Face::Text {
+            open.text = open.render(self.columns);
+        }
+        open
     }
 }
 
@@ -82,20 +114,29 @@ struct Found {
     files: Vec<usize>,
 }
 
+/// What tasks have open that share it.
+struct Open {
+    /// Where their directories and their table are.
+    place: (SharedWith, SharedWith),
+    files: Result<Arc<OpenFiles>, KernelError>,
+    /// With `-R` what it was found in.
+    found: Option<Found>,
+    /// What stands under the heading of each of the tasks.
+    text: String,
+}
+
 /// What one task has open.
 pub(super) struct Listing<'l> {
     lister: &'l Lister<'l>,
     header: TaskHeader,
-    open: Result<Arc<OpenFiles>, KernelError>,
-    /// With `-R` what it was found in.
-    found: Option<Found>,
+    open: Arc<Open>,
 }
 
 impl Listing<'_> {
     /// Shows it, unless `-R` found nothing.
     pub(super) fn show(&self, out: &mut Output, troubles: &mut Troubles) -> Result<(), Stop> {
         troubles.note(self);
-        match &self.found {
+        match &self.open.found {
             Some(found) if found.files.is_empty() && !found.directories => Ok(()),
             None if self.lister.is_searching() => Ok(()),
             None => out.emit(self),
@@ -105,9 +146,12 @@ impl Listing<'_> {
             }
         }
     }
+}
 
+impl Open {
+    /// The files that are shown.
     fn files(&self) -> impl Iterator<Item = &OpenFile> {
-        let all = self.open.as_ref().map_or(&[][..], |open| &open.files);
+        let all = self.files.as_ref().map_or(&[][..], |open| &open.files);
         let found = self.found.as_ref();
         let count = found.map_or(all.len(), |found| found.files.len());
         (0..count).filter_map(move |at| match found {
@@ -118,19 +162,17 @@ impl Listing<'_> {
 
     /// What was in the way of finding all.
     fn damage(&self) -> Option<&KernelError> {
-        match &self.open {
+        match &self.files {
             Ok(open) => open.damage.as_ref(),
             Err(error) => Some(error),
         }
     }
-}
 
-impl Render for Listing<'_> {
-    fn render(&self, out: &mut String, style: Style) {
-        self.header.render(out, style);
+    fn render(&self, columns: Columns) -> String {
+        let mut out = String::new();
         // crash has a blank behind the line where it looks for something.
         let end = if self.found.is_some() { " \n" } else { "\n" };
-        match &self.open {
+        match &self.files {
             Ok(open) => {
                 if let Some(directories) = &open.directories {
                     let (root, working) = (path(&directories.root), path(&directories.working));
@@ -145,16 +187,24 @@ impl Render for Listing<'_> {
         let mut any = false;
         for file in self.files() {
             if !any {
-                out.push_str(self.lister.columns.heading());
+                out.push_str(columns.heading());
                 any = true;
             }
-            render_file(out, self.lister.columns, file);
+            render_file(&mut out, columns, file);
         }
         if let Some(error) = self.damage() {
             out.push_str(&format!("    {}\n", Known::<String>::Unavailable(why(error))));
         } else if !any && self.found.is_none() {
             out.push_str("No open files\n");
         }
+        out
+    }
+}
+
+impl Render for Listing<'_> {
+    fn render(&self, out: &mut String, style: Style) {
+        self.header.render(out, style);
+        out.push_str(&self.open.text);
     }
 }
 
@@ -238,8 +288,8 @@ impl Serialize for Listing<'_> {
         let hex = |address: &Result<mortis_memory::VirtAddr, KernelError>| {
             Known::from(address.clone().map(|address| Hex(address.0)))
         };
-        let directories = self.open.as_ref().ok().and_then(|open| open.directories.as_ref());
-        let files = self.files().map(|file| FileItem {
+        let directories = self.open.files.as_ref().ok().and_then(|open| open.directories.as_ref());
+        let files = self.open.files().map(|file| FileItem {
             fd: file.fd,
             file: Hex(file.file.0),
             dentry: hex(&file.dentry),
@@ -257,7 +307,7 @@ impl Serialize for Listing<'_> {
             root: directories.map(|directories| path(&directories.root)),
             cwd: directories.map(|directories| path(&directories.working)),
             files: files.collect(),
-            problem: self.damage().map(ToString::to_string),
+            problem: self.open.damage().map(ToString::to_string),
         }
         .serialize(serializer)
     }
@@ -274,11 +324,11 @@ pub(super) struct Troubles {
 impl Troubles {
     fn note(&mut self, listing: &Listing<'_>) {
         let task = listing.header.task.0;
-        if let Some(error) = listing.damage() {
+        if let Some(error) = listing.open.damage() {
             self.tasks += 1;
             self.first.get_or_insert_with(|| format!("task {task:x}: {error}"));
         }
-        for file in listing.files() {
+        for file in listing.open.files() {
             if let Err(error) = &file.path
                 && !matches!(file.file_type, Ok(None))
             {

@@ -4,16 +4,16 @@ use crate::arguments::Arguments;
 use crate::command::CommandError;
 use crate::known::Known;
 use crate::number::is_number;
-use crate::output::{Output, Render, Style};
+use crate::output::{Face, Output, Render, Style};
 use crate::session::Session;
 use crate::structure::Structure;
+use crate::task_facts::FactsReader;
 use crate::task_header::{Hex, TaskHeader};
 use crate::typed_value::ValueStyle;
 use mortis_kernel::Kernel;
 use mortis_kernel::error::KernelError;
 use mortis_kernel::scan;
 use mortis_kernel::socket::{Endpoints, OpenSockets, SockFacts, SocketReader};
-use mortis_kernel::task_reader::TaskReader;
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
 use serde::Serialize;
@@ -235,9 +235,6 @@ struct TaskSockets {
     task: TaskHeader,
     #[serde(serialize_with = "shared")]
     sockets: Arc<Found>,
-    /// Whether the structures are shown.
-    #[serde(skip)]
-    structures: bool,
     /// Whether only what `-R` names is shown.
     #[serde(skip)]
     only_reference: bool,
@@ -250,27 +247,7 @@ fn shared<S: serde::Serializer>(found: &Arc<Found>, serializer: S) -> Result<S::
 impl Render for TaskSockets {
     fn render(&self, out: &mut String, style: Style) {
         self.task.render(out, style);
-        let sockets = &self.sockets.sockets;
-        if sockets.is_empty() {
-            out.push_str("No open sockets.\n");
-        } else if !self.structures {
-            out.push_str(
-                "FD      SOCKET            SOCK       FAMILY:TYPE SOURCE-PORT DESTINATION-PORT\n",
-            );
-        }
-        for (index, socket) in sockets.iter().enumerate() {
-            if self.structures {
-                if index > 0 {
-                    out.push('\n');
-                }
-                socket.render_structures(out, style);
-                continue;
-            }
-            let (fd, sock) = (socket.fd, socket.sock_text());
-            out.push_str(&format!("{fd:>2} {:>16x} {sock:>16} ", socket.socket.0));
-            socket.facts.render(out);
-            out.push('\n');
-        }
+        out.push_str(&self.sockets.text);
         if self.only_reference {
             out.push('\n');
         }
@@ -281,6 +258,8 @@ impl Render for TaskSockets {
 struct Found {
     sockets: Vec<Socket>,
     damage: Option<KernelError>,
+    /// What stands under the heading of each task that has it; empty where that is not wanted.
+    text: String,
 }
 
 /// Tasks that one core looks at in a row.
@@ -300,40 +279,49 @@ impl Request {
 
     pub fn run(
         &self,
-        kernel: &Kernel,
+        session: &Session,
         tasks: &[Task],
         out: &mut Output,
     ) -> Result<(), CommandError> {
-        let tasks_read = TaskReader::new(kernel)?;
+        let kernel = &*session.kernel;
+        let facts = FactsReader::new(session, tasks, out)?;
         let reader = SocketReader::new(kernel)?;
         // The threads of a process share their files.
         let tables: Mutex<HashMap<VirtAddr, Arc<Found>>> = Mutex::default();
+        let (face, style) = (out.face(), out.style());
         let progress = out.progress("looking at open files");
         progress.expect(tasks.len() as u64);
         let one = |task: Task| {
-            let files = reader.files_of(task);
-            let known = files
-                .as_ref()
-                .ok()
-                .and_then(|files| tables.lock().ok().and_then(|tables| tables.get(files).cloned()));
-            let sockets = known.unwrap_or_else(|| {
-                let open = files.as_ref().map(|files| reader.open_sockets(*files));
-                let found = Arc::new(match open {
-                    Ok(open) => self.read(kernel, &reader, open),
-                    Err(error) => Found { sockets: Vec::new(), damage: Some(error.clone()) },
+            let task = facts.read(task);
+            let known =
+                task.open_files.as_ref().ok().and_then(|files| {
+                    tables.lock().ok().and_then(|tables| tables.get(files).cloned())
                 });
-                if let (Ok(files), Ok(mut tables)) = (files, tables.lock()) {
+            let sockets = known.unwrap_or_else(|| {
+                let open = match &task.open_files {
+                    Ok(files) => reader.open_sockets(*files),
+                    Err(error) => {
+                        OpenSockets { damage: Some((**error).clone()), ..OpenSockets::default() }
+                    }
+                };
+                let mut found = self.read(kernel, &reader, open);
+                if face == Face::Text {
+                    found.text = self.render(&found.sockets, style);
+                }
+                let found = Arc::new(found);
+                if let (Ok(files), Ok(mut tables)) = (&task.open_files, tables.lock()) {
                     if tables.len() >= MAX_SHARED {
                         tables.clear();
                     }
-                    tables.insert(files, Arc::clone(&found));
+                    tables.insert(*files, Arc::clone(&found));
                 }
                 found
             });
-            (task, sockets)
+            (task.header(), sockets)
         };
         let work = |tasks: &[Task]| {
-            let found: Vec<(Task, Arc<Found>)> = tasks.iter().map(|task| one(*task)).collect();
+            let found: Vec<(TaskHeader, Arc<Found>)> =
+                tasks.iter().map(|task| one(*task)).collect();
             (progress.advance(tasks.len() as u64), found)
         };
         let (mut begun, mut failures, mut first) = (false, 0u64, None);
@@ -351,12 +339,7 @@ impl Request {
                     out.layout("\n")?;
                 }
                 begun = true;
-                out.emit(&TaskSockets {
-                    task: TaskHeader::of(&tasks_read.read(task)),
-                    sockets,
-                    structures: self.structures,
-                    only_reference: self.reference.is_some(),
-                })?;
+                out.emit(&TaskSockets { task, sockets, only_reference: self.reference.is_some() })?;
             }
             Ok::<(), CommandError>(())
         })?;
@@ -394,6 +377,31 @@ impl Request {
             }
             Some(socket)
         });
-        Found { sockets: sockets.collect(), damage: open.damage }
+        Found { sockets: sockets.collect(), damage: open.damage, text: String::new() }
+    }
+
+    fn render(&self, sockets: &[Socket], style: Style) -> String {
+        let mut out = String::new();
+        if sockets.is_empty() {
+            out.push_str("No open sockets.\n");
+        } else if !self.structures {
+            out.push_str(
+                "FD      SOCKET            SOCK       FAMILY:TYPE SOURCE-PORT DESTINATION-PORT\n",
+            );
+        }
+        for (index, socket) in sockets.iter().enumerate() {
+            if self.structures {
+                if index > 0 {
+                    out.push('\n');
+                }
+                socket.render_structures(&mut out, style);
+                continue;
+            }
+            let (fd, sock) = (socket.fd, socket.sock_text());
+            out.push_str(&format!("{fd:>2} {:>16x} {sock:>16} ", socket.socket.0));
+            socket.facts.render(&mut out);
+            out.push('\n');
+        }
+        out
     }
 }

@@ -1,10 +1,10 @@
 //! One line a task.
 
-use super::facts::Facts;
 use super::{Chosen, Request, policy};
 use crate::command::CommandError;
 use crate::known::Known;
 use crate::output::{Output, Render, Style};
+use crate::task_facts::Facts;
 use crate::task_header::Hex;
 use mortis_kernel::Kernel;
 use mortis_kernel::task_accounting::{MemoryAccounts, MemoryUse};

@@ -1,10 +1,10 @@
 //! What a process was started with, and what it may use.
 
 use super::Chosen;
-use super::facts::Facts;
 use crate::command::CommandError;
 use crate::known::{Known, why};
 use crate::output::{Output, Render, Style};
+use crate::task_facts::Facts;
 use crate::task_header::TaskHeader;
 use mortis_kernel::Kernel;
 use mortis_kernel::error::{KernelError, Result as KernelResult};

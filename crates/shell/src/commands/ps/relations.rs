@@ -1,9 +1,9 @@
 //! Whose child and whose thread each task is.
 
 use super::Chosen;
-use super::facts::Facts;
 use crate::command::CommandError;
 use crate::output::{Output, Render, Style};
+use crate::task_facts::Facts;
 use crate::task_header::TaskHeader;
 use mortis_kernel::Kernel;
 use mortis_kernel::tasks::Task;

@@ -1,12 +1,12 @@
 //! When tasks began, how long they ran, and when they last did.
 
-use super::facts::Facts;
 use super::{Chosen, Request};
 use crate::command::CommandError;
 use crate::date::duration;
 use crate::known::Known;
 use crate::output::{Output, Render, Style};
 use crate::session::{Radix, Session};
+use crate::task_facts::Facts;
 use crate::task_header::TaskHeader;
 use mortis_kernel::Kernel;
 use mortis_kernel::error::Result as KernelResult;
