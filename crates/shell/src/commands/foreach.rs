@@ -110,9 +110,10 @@ fn run(session: &mut Session, arguments: &Arguments, out: &mut Output) -> Result
     let rest: Vec<&String> = words.collect();
     if name == TEST {
         let tasks = selection.tasks(session, out)?;
+        let reader = FactsReader::new(session, &tasks, out)?;
         for (index, &task) in tasks.iter().enumerate() {
             out.layout(if index > 0 { "\n" } else { "" })?;
-            out.emit(&TaskHeader::read(&session.kernel, task))?;
+            out.emit(&reader.read(task).header())?;
         }
         return Ok(());
     }

@@ -1,17 +1,17 @@
 //! `vm` over tasks: on all cores, and in order.
 
 use super::pages::PageBlock;
-use super::process::{Process, Processes, TaskMemory, damage_of, render_totals, why};
+use super::process::{Process, Processes, TaskMemory, damage_of, render_totals};
 use super::structures::{AreaStructures, MmStructure};
 use super::{Mode, Request};
 use crate::command::CommandError;
+use crate::known::Known;
 use crate::output::{Face, Output, Render, Rendered, Stop, Style};
 use crate::session::Session;
-use crate::task_header::TaskHeader;
+use crate::task_facts::FactsReader;
 use mortis_kernel::Kernel;
 use mortis_kernel::error::Result as KernelResult;
 use mortis_kernel::scan;
-use mortis_kernel::task_reader::TaskReader;
 use mortis_kernel::tasks::Task;
 use mortis_memory::VirtAddr;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// What the workers need.
 struct Reader<'k> {
     kernel: &'k Kernel,
-    tasks: TaskReader<'k>,
+    tasks: FactsReader<'k>,
     processes: Processes<'k>,
     request: &'k Request,
     face: Face,
@@ -69,7 +69,7 @@ pub(super) fn show(
     let kernel = &*session.kernel;
     let reader = Reader {
         kernel,
-        tasks: TaskReader::new(kernel)?,
+        tasks: FactsReader::new(session, tasks, out)?,
         processes: Processes::new(kernel),
         request,
         face: out.face(),
@@ -103,20 +103,18 @@ impl OfProcess for TaskMemory {
 
 impl Reader<'_> {
     fn memory(&self, task: Task) -> TaskMemory {
-        let copy = self.tasks.read(task);
-        let answer = TaskMemory { task: TaskHeader::of(&copy), process: None, unknown: None };
-        let mm = match (copy.mm(), self.request.forced_mm) {
-            (Ok(VirtAddr(0)), Some(forced)) => Ok(forced),
-            (mm, _) => mm,
+        let facts = self.tasks.read(task);
+        let answer = TaskMemory { task: facts.header(), process: None, unknown: None };
+        let mm = match (&facts.mm, self.request.forced_mm) {
+            (Known::Value(VirtAddr(0)), Some(forced)) => forced,
+            (Known::Value(mm) | Known::Guessed(mm, _), _) => *mm,
+            (Known::Unavailable(why), _) => return TaskMemory { unknown: Some(why), ..answer },
         };
-        match mm {
-            Ok(VirtAddr(0)) => answer,
-            Ok(mm) => {
-                let tgid = copy.tgid().unwrap_or(task.pid);
-                TaskMemory { process: Some(self.processes.get(mm, tgid)), ..answer }
-            }
-            Err(error) => TaskMemory { unknown: Some(why(&error)), ..answer },
+        if mm.is_null() {
+            return answer;
         }
+        let tgid = facts.tgid.value().copied().unwrap_or(task.pid);
+        TaskMemory { process: Some(self.processes.get(mm, tgid)), ..answer }
     }
 
     /// Does `work` for each task, and gives the answers in order with empty lines between.

@@ -4,7 +4,7 @@ use crate::known::Known;
 use crate::output::{Render, Style};
 use crate::task_header::{Hex, TaskHeader};
 use mortis_kernel::Kernel;
-use mortis_kernel::error::{KernelError, Result as KernelResult};
+use mortis_kernel::error::Result as KernelResult;
 use mortis_kernel::task_accounting::MemoryAccounts;
 use mortis_kernel::user_memory::MmStruct;
 use mortis_kernel::vma::Area;
@@ -241,9 +241,4 @@ pub(super) fn damage_of(process: &Option<Arc<Process>>) -> Option<String> {
     let process = process.as_ref()?;
     let damage = process.damage.as_ref()?;
     Some(format!("mm_struct {:x}: {damage}", process.mm.0))
-}
-
-/// The one-word reason of an error.
-pub(super) fn why(error: &KernelError) -> &'static str {
-    crate::known::why(error)
 }
