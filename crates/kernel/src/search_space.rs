@@ -150,7 +150,6 @@ impl Kernel {
     /// As [`UserMemory::of`].
     pub fn user_runs(&self, task: Task, range: Range<u64>) -> Result<Runs<'_>> {
         let memory = UserMemory::of(self, task)?;
-        let range = range.start..range.end.min(memory.page_table().user_end());
         let frames = self.memory_map().map_or(1 << 20, |map| map.end.0);
         let mapped: Mapped<'_> = memory.page_table().mapped(
             &**self.memory().physical(),

@@ -81,12 +81,6 @@ pub struct PageTable {
 }
 
 impl PageTable {
-    /// The first address behind those of users: what the upper half of the root directory maps
-    /// is the kernel's.
-    pub const fn user_end(&self) -> u64 {
-        if self.five_levels { 1 << 56 } else { 1 << 47 }
-    }
-
     /// Where the page or table begins that an entry in use points to.
     pub const fn frame(&self, entry: u64) -> PhysAddr {
         if entry & PRESENT == 0 {
