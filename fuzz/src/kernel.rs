@@ -5,7 +5,7 @@ use mortis_dump::Dump;
 use mortis_dump_synthetic::{Faults, FaultyMemory, WatchedMemory};
 use mortis_kernel::{Kernel, Options};
 use mortis_memory::{PhysAddr, PhysicalMemory};
-use mortis_shell::output::{Face, Style};
+use mortis_shell::output::Face;
 use mortis_shell::run::capture;
 use mortis_shell::session::{OpenedFiles, Session, Settings};
 use std::collections::BTreeSet;
