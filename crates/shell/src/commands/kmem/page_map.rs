@@ -70,8 +70,8 @@ impl Columns {
         let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(1);
         let shown = width.clamp(digits as usize, DIGITS);
         let kept = u128::MAX >> (u128::BITS - digits * 8);
-        let blanks = EACH_BYTE * u128::from(b' ') & !kept;
-        let text = (hex_digits(value) & kept | blanks) << ((DIGITS - shown) * 8);
+        let blanks = (EACH_BYTE * u128::from(b' ')) & !kept;
+        let text = ((hex_digits(value) & kept) | blanks) << ((DIGITS - shown) * 8);
         // What is behind the digits shown is written over by the next.
         let rest = self.bytes.as_flattened_mut().get_mut(self.len..);
         let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) else { return };
