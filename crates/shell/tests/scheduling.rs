@@ -6,14 +6,9 @@ use guests::{Guest, failure, items, number, string, text};
 
 /// Dumps with all the kernel's pages.
 fn unfiltered() -> Vec<Guest> {
-    let captures = [("6.12", "c31"), ("7.x", "c23")];
-    let cases = ["sysrq", "null", "oom"];
-    let all = captures.iter().flat_map(|(kernel, capture)| {
-        cases.iter().map(move |case| Guest::of(kernel, case, capture))
-    });
-    let guests: Vec<Guest> = all.filter(|guest| guest.dump.exists()).collect();
-    assert!(!guests.is_empty(), "the lab has made no dump: run `cargo xtask lab`");
-    guests
+    let old = ["sysrq", "null", "oom"].map(|case| Guest::of("6.12", case, "c31"));
+    let new = ["sysrq", "null"].map(|case| Guest::of("7.x", case, "c23"));
+    old.into_iter().chain(new).collect()
 }
 
 #[test]

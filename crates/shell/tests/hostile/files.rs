@@ -83,7 +83,7 @@ fn kdump_cut_off_at_a_thousand_points() {
 }
 
 fn elf() -> Arc<dyn Source> {
-    let path = mortis_lab::dump("6.12", "null", "raw");
+    let path = mortis_lab::dump("6.12", "sysrq", "raw");
     Arc::new(FileSource::open(&path).expect("the dump can be read"))
 }
 
