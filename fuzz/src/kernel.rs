@@ -74,7 +74,7 @@ pub fn fuzz(data: &[u8]) {
 
 /// Lies of many kinds all over the pages.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let mut random = crate::mutation::Random::new(1);
+    let mut random = mortis_dump_synthetic::Random::new(1);
     let mut lie = |_| {
         let number = match random.below(4) {
             0 => random.number(),

@@ -4,7 +4,8 @@
 //! A panic, an input that takes longer than [`HANG`], or a process above [`MEMORY`] ends the run
 //! with exit status 1 and the input in `fuzz/artifacts/`. The same seed gives the same inputs.
 
-use mortis_fuzz::mutation::{Random, mutate};
+use mortis_dump_synthetic::Random;
+use mortis_fuzz::mutation::mutate;
 use mortis_fuzz::{TARGETS, Target};
 use std::panic::catch_unwind;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Deterministic mutations.
 
+use mortis_dump_synthetic::Random;
+
 /// Numbers that headers break on.
 const EDGES: [u64; 14] = [
     0,
@@ -17,30 +19,6 @@ const EDGES: [u64; 14] = [
     i64::MAX as u64 + 1,
     u64::MAX,
 ];
-
-/// xorshift64*: small, fast, and the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Starts at `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `end`; 0 when there is none.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.number() >> 16) as usize % end.max(1)
-    }
-}
 
 /// A changed copy of one of the seeds.
 pub fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! A stack walked by ORC tables, frame pointers and guesses.
 
-use crate::mutation::Random;
+use mortis_dump_synthetic::Random;
 
 /// Bytes of registers and options in front of the four parts.
 const HEADER: usize = 1 + 17 * 8;

@@ -7,12 +7,14 @@ mod elf;
 mod faults;
 mod kdump;
 mod notes;
+mod random;
 mod terabyte;
 
 pub use elf::{ElfWriter, Load};
 pub use faults::{Faults, FaultyMemory, WatchedMemory};
 pub use kdump::{Codec, KdumpWriter, Offsets, Stored};
 pub use notes::{final_note, note, prstatus, qemu_cpu};
+pub use random::Random;
 pub use terabyte::sparse_terabyte;
 
 /// The content of page `pfn`: compressible, and different for each.

@@ -1,4 +1,4 @@
-//! Damage to a file, and numbers to do it by.
+//! Damage to a file.
 
 use mortis_dump::Source;
 use std::io;
@@ -29,26 +29,5 @@ impl Source for DamagedFile {
 
     fn len(&self) -> u64 {
         self.len
-    }
-}
-
-/// xorshift64*: the same damage on every run.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `end`, which is not 0.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.number() >> 16) as usize % end
     }
 }

@@ -1,10 +1,10 @@
 //! The sample's memory, damaged: pages lost, and kernel structures changed.
 
-use crate::damage::{PAGE_SIZE, Random};
+use crate::damage::PAGE_SIZE;
 use crate::exercise::{all_lines, alone, exercise, first_look, run, session, thoroughness};
 use crate::files::{SAMPLE, open, sample};
 use mortis_dump::{Dump, Source};
-use mortis_dump_synthetic::{Faults, FaultyMemory, WatchedMemory};
+use mortis_dump_synthetic::{Faults, FaultyMemory, Random, WatchedMemory};
 use mortis_memory::{PhysAddr, PhysicalMemory, VirtAddr};
 use mortis_shell::session::Session;
 use std::collections::BTreeSet;
