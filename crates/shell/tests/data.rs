@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const KERNELS: [&str; 2] = ["6.12", "7.x"];
 
 fn guests() -> impl Iterator<Item = Guest> {
-    KERNELS.into_iter().map(|kernel| Guest::of(kernel, "sysrq", "c31"))
+    KERNELS.into_iter().map(|kernel| Guest::filtered(kernel, "sysrq"))
 }
 
 /// The first member of the first structure shown at an entry.
@@ -139,7 +139,7 @@ fn the_tree_of_process_ids_is_that_of_the_tasks() {
 #[test]
 fn a_maple_tree_holds_the_areas_of_its_process() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = guest.session();
         let maps = guest.truth_by_task("process/maps");
         assert!(!maps.is_empty(), "{}", guest.name());

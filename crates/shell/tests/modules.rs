@@ -28,7 +28,7 @@ fn use_file(session: &mut Session, kernel: &str, module: &str) {
 #[test]
 fn sections_lie_where_the_guest_has_them() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let session = guest.session();
         let truth = sections(&guest);
         assert!(!truth.is_empty(), "{kernel}");
@@ -47,7 +47,7 @@ fn sections_lie_where_the_guest_has_them() {
 #[test]
 fn a_file_tells_lines_and_types() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = guest.session();
         let before = &items(&mut session, "sym virtnet_open")[0];
         assert!(before["line"].is_null(), "{kernel}: {before}");
@@ -76,7 +76,7 @@ fn a_file_tells_lines_and_types() {
 #[test]
 fn backtraces_through_a_module_have_its_lines() {
     let kernel = "6.12";
-    let guest = Guest::of(kernel, "bug", "c31");
+    let guest = Guest::filtered(kernel, "bug");
     let mut session = session(&[guest.dump.clone(), mortis_lab::vmlinux(kernel)]);
     assert!(!text(&mut session, "bt -l").contains("mortis_lab.c: "), "{kernel}");
     use_file(&mut session, kernel, "mortis_lab");
@@ -101,7 +101,7 @@ fn a_file_of_another_build_is_refused() {
 #[test]
 fn all_files_below_a_directory_are_used() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = guest.session();
         let file = mortis_lab::module_debug(kernel, "virtio_net");
         let directory = file.parent().expect("a directory");

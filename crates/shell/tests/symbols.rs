@@ -24,7 +24,7 @@ fn module_symbols(guest: &Guest) -> Vec<(String, String, String)> {
 #[test]
 fn symbols_of_modules_stand_between_the_marks_of_their_memory() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = guest.session();
         let truth = module_symbols(&guest);
         for line in guest.truth("modules").lines() {
@@ -57,7 +57,7 @@ fn symbols_of_modules_stand_between_the_marks_of_their_memory() {
 #[test]
 fn a_part_of_a_name_finds_all_that_hold_it() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = guest.session();
         let kallsyms = guest.truth("kallsyms");
         let name = |line: &str| line.split_whitespace().nth(2).unwrap_or_default().to_owned();
@@ -77,7 +77,7 @@ fn a_part_of_a_name_finds_all_that_hold_it() {
 #[test]
 fn a_vmlinux_tells_sections_and_what_kallsyms_leaves_out() {
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = session(&[guest.dump.clone(), mortis_lab::vmlinux(kernel)]);
         let section = |session: &mut _, name: &str| {
             string(&items(session, &format!("sym -s {name}"))[0], "section").to_owned()
@@ -101,7 +101,7 @@ fn system_calls_have_the_numbers_of_the_abi() {
         (257, "__x64_sys_openat"),
     ];
     for kernel in KERNELS {
-        let guest = Guest::of(kernel, "sysrq", "c31");
+        let guest = Guest::filtered(kernel, "sysrq");
         let mut session = session(&[guest.dump.clone(), mortis_lab::vmlinux(kernel)]);
         let all = items(&mut session, "sys -c");
         assert!((440..700).contains(&all.len()), "{kernel}: {}", all.len());

@@ -157,7 +157,7 @@ fn tasks_are_chosen_by_id_address_name_and_expression() {
 #[test]
 fn limits_are_those_of_the_guest() {
     for (kernel, case) in [("6.12", "null"), ("7.x", "null")] {
-        let guest = Guest::of(kernel, case, "c31");
+        let guest = Guest::filtered(kernel, case);
         let truth = guest.truth_by_task("process/limits");
         let mut session = guest.session();
         let wanted = truth.get(&1).expect("limits of init");
@@ -300,7 +300,7 @@ fn foreach_runs_for_those_that_are_meant() {
 #[test]
 fn a_vmlinux_changes_nothing() {
     for kernel in ["6.12", "7.x"] {
-        let guest = Guest::of(kernel, "null", "c31");
+        let guest = Guest::filtered(kernel, "null");
         let mut with = session(&[guest.dump.clone(), mortis_lab::vmlinux(kernel)]);
         let mut without = guest.session();
         for line in ["ps", "ps -s", "ps -m", "ps -r", "ps -t", "foreach set", "mod", "log -T"] {
@@ -378,7 +378,7 @@ fn a_lost_signal_struct_loses_no_thread() {
     // makedumpfile 1.7.8 leaves out pages of 7.x that it takes for free ones, and with them some
     // processes' signal_struct, which heads the list of threads.
     for guest in Guest::all().iter().filter(|guest| guest.kernel == "7.x") {
-        let session = guest.session();
+        let session = Guest::of("7.x", &guest.case, "c31").session();
         let list = session.kernel.tasks();
         assert!(list.problems.is_empty(), "{}: {:?}", guest.name(), list.problems);
     }
