@@ -10,7 +10,7 @@ pub(crate) fn ask_everything(data: &[u8], kind: FileKind) {
     if sniff_source(&*source) != kind {
         return;
     }
-    let options = OpenOptions { cache_bytes: 1 << 20 };
+    let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
     let dump = match Dump::from_source(source, "input", options) {
         Ok(dump) => dump,
         Err(error) => {
@@ -39,7 +39,7 @@ pub(crate) fn ask_everything(data: &[u8], kind: FileKind) {
 
     let counts = dump.page_counts();
     let _ = (dump.is_truncated(), dump.is_incomplete(), counts, dump.format().to_string());
-    let _ = (dump.qemu_cpus().len(), dump.cpu_registers().len(), dump.notes().count());
+    let _ = (dump.cpu_states().len(), dump.cpu_registers().len(), dump.notes().count());
     if let Some(info) = dump.vmcoreinfo() {
         let _ = (info.osrelease(), info.build_id(), info.iter().count());
     }

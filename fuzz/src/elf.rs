@@ -1,11 +1,11 @@
 //! ELF64 cores.
 
-use mortis_dump::FileKind;
+use mortis_dump::{DumpKind, FileKind};
 use mortis_dump_synthetic::{ElfWriter, Load, note, page, prstatus, qemu_cpu};
 
 /// Opens and reads.
 pub fn fuzz(data: &[u8]) {
-    crate::dump::ask_everything(data, FileKind::ElfCore);
+    crate::dump::ask_everything(data, FileKind::Dump(DumpKind::ElfCore));
 }
 
 /// A filtered core of kexec's kind, one of QEMU's, and one with extended numbering.

@@ -1,11 +1,11 @@
 //! kdump-compressed dumps.
 
-use mortis_dump::FileKind;
+use mortis_dump::{DumpKind, FileKind};
 use mortis_dump_synthetic::{Codec, KdumpWriter, Stored, noise, page, prstatus};
 
 /// Opens and reads.
 pub fn fuzz(data: &[u8]) {
-    crate::dump::ask_everything(data, FileKind::Kdump);
+    crate::dump::ask_everything(data, FileKind::Dump(DumpKind::Kdump));
 }
 
 /// One small dump of each codec, with pages of every kind.

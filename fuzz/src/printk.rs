@@ -30,7 +30,7 @@ fn records(data: &[u8]) -> usize {
         }],
         ..ElfWriter::default()
     };
-    let options = OpenOptions { cache_bytes: 1 << 20 };
+    let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
     let Ok(dump) = Dump::from_source(Arc::new(core.write()), "input", options) else { return 0 };
     let Ok(kernel) = Kernel::open(Arc::new(dump), None, Options::default()) else { return 0 };
     let mut records = 0;

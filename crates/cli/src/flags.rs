@@ -66,6 +66,8 @@ pub struct Invocation {
     pub source: Option<PathBuf>,
     /// What to do with output of CPUs that are offline.
     pub offline: Option<String>,
+    /// The snapshot to open, of a file that has several.
+    pub snapshot: Option<String>,
     /// Tell one thing of the dump, and end.
     pub query: Option<Query>,
     /// Flags that were given and have no effect.
@@ -150,6 +152,14 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
         ..ours("color", "auto (the default), always or never")
+    },
+    Flag {
+        value: Some("NAME"),
+        apply: |invocation, value| {
+            invocation.snapshot = Some(text(value)?);
+            Ok(())
+        },
+        ..ours("snapshot", "the snapshot to open, of a disk image with several")
     },
     Flag {
         apply: |invocation, _| {

@@ -6,7 +6,7 @@ use flags::{Color, Invocation, Query};
 use mortis_shell::commands::help;
 use mortis_shell::messages;
 use mortis_shell::open;
-use mortis_shell::output::{Face, Stop, Style};
+use mortis_shell::output::{Face, Interrupt, Stop, Style};
 use mortis_shell::prompt;
 use mortis_shell::run::{Outcome, run_line};
 use mortis_shell::script;
@@ -46,25 +46,33 @@ fn main() -> ExitCode {
     if invocation.version {
         return print(concat!("mortis ", env!("CARGO_PKG_VERSION"), "\n"));
     }
-    let mut session =
-        match open::open(&invocation.files, options(&invocation), settings(&invocation)) {
-            Ok(session) => session,
-            Err(failure) => {
-                let advice = failure.advice.as_ref().map(|advice| format!("\n  {advice}"));
-                let advice = advice.unwrap_or_default();
-                messages::error("mortis", format!("{failure}{advice}"));
-                return ExitCode::from(UNUSABLE);
-            }
-        };
-    if let Err(error) =
-        signal_hook::flag::register(signal_hook::consts::SIGINT, session.interrupt.0.clone())
-    {
+    let input = input(&invocation);
+    if let Err(error) = heed_ctrl_c(&input.interrupt) {
         messages::error("mortis", format!("Ctrl-C will end the program, not the command: {error}"));
     }
+    let mut session = match open::open_input(&input, options(&invocation), settings(&invocation)) {
+        Ok(session) => session,
+        Err(failure) => {
+            let advice = failure.advice.as_ref().map(|advice| format!("\n  {advice}"));
+            let advice = advice.unwrap_or_default();
+            messages::error("mortis", format!("{failure}{advice}"));
+            return ExitCode::from(UNUSABLE);
+        }
+    };
     match run(&invocation, &mut session) {
         Outcome::Success | Outcome::Exit => ExitCode::SUCCESS,
         Outcome::Failure => ExitCode::from(FAILURE),
     }
+}
+
+/// Ctrl-C ends what is going on and, if that does not listen, the second time the program.
+fn heed_ctrl_c(interrupt: &Interrupt) -> std::io::Result<()> {
+    use signal_hook::consts::SIGINT;
+    const ENDED_BY_SIGINT: i32 = 128 + SIGINT;
+    // Looks at the flag before the next line's handler sets it.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, ENDED_BY_SIGINT, interrupt.0.clone())?;
+    signal_hook::flag::register(SIGINT, interrupt.0.clone())?;
+    Ok(())
 }
 
 /// Prints what is no command's answer.
@@ -75,6 +83,14 @@ fn print(text: &str) -> ExitCode {
             messages::error("mortis", stop);
             ExitCode::from(FAILURE)
         }
+    }
+}
+
+fn input(invocation: &Invocation) -> open::Input {
+    open::Input {
+        files: invocation.files.clone(),
+        snapshot: invocation.snapshot.clone(),
+        ..open::Input::default()
     }
 }
 

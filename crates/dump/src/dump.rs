@@ -1,10 +1,11 @@
 //! An open dump: its memory, and what its headers and notes say.
 
-use crate::elf::{ElfCore, ElfMemory};
+use crate::contents::{Contents, PageCounts};
+use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
-use crate::kdump::{Header, HeaderError, KdumpMemory};
-use crate::notes::{self, Notes, QemuCpu};
-use crate::sniff::{FileKind, Foreign, sniff_source};
+use crate::notes::Notes;
+use crate::open::{self, OpenError, OpenOptions, Opening};
+use crate::sniff::ContainerKind;
 use crate::source::{FileSource, Source};
 use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::{CpuRegisters, PhysAddr, PhysicalMemory, PhysicalRange, ReadError};
@@ -12,101 +13,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What can be chosen when a dump is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenOptions {
-    /// Bytes that pages, bitmaps and descriptors may take in memory once they were read.
-    pub cache_bytes: usize,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { cache_bytes: 32 << 20 }
-    }
-}
-
-/// Why a file could not be opened as a dump.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The operating system does not open or read the file.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// The file is something else.
-    #[error("{}: this is {kind}", path.display())]
-    NotADump {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: FileKind,
-    },
-    /// A kdump header that cannot be used.
-    #[error("{}: {source}", path.display())]
-    Kdump {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: HeaderError,
-    },
-    /// An ELF core whose headers cannot be read.
-    #[error("{}: the ELF headers are damaged or cut off", path.display())]
-    Elf {
-        /// The file.
-        path: PathBuf,
-    },
-    /// An ELF core without one segment of physical memory.
-    #[error("{}: the ELF core has no physical memory in it", path.display())]
-    NoMemory {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// Pages that a dump speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageCounts {
-    /// Pages that the machine had.
-    pub total: u64,
-    /// Those of them that the file should hold.
-    pub present: u64,
-}
-
 /// An open dump.
 pub struct Dump {
     files: Vec<PathBuf>,
     size: u64,
-    format: Format,
-    memory: Memory,
-    /// Stands in front of `memory` where there is one.
+    containers: Vec<ContainerKind>,
+    contents: Contents,
+    /// Stands in front of the memory where there is one.
     view: Option<Arc<dyn PhysicalMemory>>,
-    machine: Machine,
-    notes: Vec<u8>,
-    cpu_registers: Vec<CpuRegisters>,
-    vmcoreinfo: Option<Vmcoreinfo>,
-    incomplete: bool,
-    elf_truncated: bool,
-    kdump: Option<KdumpFacts>,
-}
-
-/// What only a kdump header says.
-struct KdumpFacts {
-    utsname: Utsname,
-    timestamp: Timestamp,
-    dump_level: u32,
-    nr_cpus: u32,
-    max_mapnr: u64,
-    phys_base: u64,
-    vmemmap_excluded: bool,
-    split: Option<(u64, u64)>,
-}
-
-enum Memory {
-    Elf(Arc<ElfMemory>),
-    Kdump(Arc<KdumpMemory>),
 }
 
 impl Dump {
@@ -129,6 +43,29 @@ impl Dump {
         Self::from_source(Arc::new(source), path, options)
     }
 
+    /// Opens the dump that several files are together, in any order: the files of a split dump, or
+    /// a hypervisor's state beside its memory.
+    ///
+    /// # Errors
+    /// As [`Dump::open`]; also when the files do not belong together.
+    pub fn open_files(paths: &[PathBuf], options: &OpenOptions) -> Result<Self, OpenError> {
+        let [first, rest @ ..] = paths else {
+            return Err(OpenError::Wanting {
+                path: PathBuf::new(),
+                what: "no file was given".to_owned(),
+                advice: "name a dump".to_owned(),
+            });
+        };
+        match rest.first() {
+            None => Self::open_with(first, options.clone()),
+            Some(second) => Err(OpenError::Wanting {
+                path: first.clone(),
+                what: format!("this and {} are both dumps", second.display()),
+                advice: "give one dump and at most one vmlinux".to_owned(),
+            }),
+        }
+    }
+
     /// Opens a dump that is not a file; `name` stands for it in messages.
     ///
     /// # Errors
@@ -139,88 +76,10 @@ impl Dump {
         options: OpenOptions,
     ) -> Result<Self, OpenError> {
         let path = name.as_ref();
-        match sniff_source(&*source) {
-            FileKind::ElfCore => Self::open_elf(source, path, options),
-            FileKind::Kdump => Self::open_kdump(source, path, options),
-            kind => Err(OpenError::NotADump { path: path.to_owned(), kind }),
-        }
-    }
-
-    fn open_elf(
-        source: Arc<dyn Source>,
-        path: &Path,
-        options: OpenOptions,
-    ) -> Result<Self, OpenError> {
-        const PAGE_SIZE: u64 = 4096;
-        let mut core =
-            ElfCore::parse(&*source).ok_or_else(|| OpenError::Elf { path: path.to_owned() })?;
-        if notes::are_of_a_process(Notes::new(&core.notes)) {
-            let kind = FileKind::Foreign(Foreign::UserCore);
-            return Err(OpenError::NotADump { path: path.to_owned(), kind });
-        }
-        if !core.has_memory() {
-            return Err(OpenError::NoMemory { path: path.to_owned() });
-        }
-        let notes = std::mem::take(&mut core.notes);
-        let vmcoreinfo = notes::vmcoreinfo_text(Notes::new(&notes)).map(Vmcoreinfo::parse);
-        let page_size = vmcoreinfo
-            .as_ref()
-            .and_then(Vmcoreinfo::page_size)
-            .filter(|size| size.is_power_of_two() && (PAGE_SIZE..=65536).contains(size))
-            .unwrap_or(PAGE_SIZE);
-        Ok(Self {
-            files: vec![path.to_owned()],
-            size: source.len(),
-            format: Format::ElfCore { filtered: core.is_filtered() },
-            machine: core.machine.clone(),
-            cpu_registers: registers(&core.machine, &notes),
-            notes,
-            vmcoreinfo,
-            incomplete: core.incomplete,
-            elf_truncated: core.is_truncated(source.len()),
-            kdump: None,
-            view: None,
-            memory: Memory::Elf(Arc::new(core.into_memory(source, page_size, options.cache_bytes))),
-        })
-    }
-
-    fn open_kdump(
-        source: Arc<dyn Source>,
-        path: &Path,
-        options: OpenOptions,
-    ) -> Result<Self, OpenError> {
-        let mut header = Header::parse(&*source)
-            .map_err(|source| OpenError::Kdump { path: path.to_owned(), source })?;
-        let notes = std::mem::take(&mut header.notes);
-        // Version 3 has no notes but VMCOREINFO; from 4 on the header points into the notes.
-        let vmcoreinfo = Some(&*header.vmcoreinfo)
-            .filter(|text| !text.is_empty())
-            .or_else(|| notes::vmcoreinfo_text(Notes::new(&notes)))
-            .map(Vmcoreinfo::parse);
-        let machine = Machine::from_utsname(&header.utsname.machine);
-        Ok(Self {
-            files: vec![path.to_owned()],
-            size: source.len(),
-            format: Format::Kdump { version: header.version, compression: header.compression },
-            cpu_registers: registers(&machine, &notes),
-            machine,
-            notes,
-            vmcoreinfo,
-            incomplete: header.incomplete,
-            elf_truncated: false,
-            view: None,
-            memory: Memory::Kdump(Arc::new(KdumpMemory::new(source, &header, options.cache_bytes))),
-            kdump: Some(KdumpFacts {
-                utsname: header.utsname,
-                timestamp: header.timestamp,
-                dump_level: header.dump_level,
-                nr_cpus: header.nr_cpus,
-                max_mapnr: header.max_mapnr,
-                phys_base: header.phys_base,
-                vmemmap_excluded: header.vmemmap_excluded,
-                split: header.split,
-            }),
-        })
+        let size = source.len();
+        let opening = Opening { path, options: &options };
+        let (contents, containers) = open::open(source, &opening)?;
+        Ok(Self { files: vec![path.to_owned()], size, containers, contents, view: None })
     }
 
     /// The files that the dump is made of.
@@ -235,12 +94,17 @@ impl Dump {
 
     /// The format; its `Display` is for people.
     pub fn format(&self) -> Format {
-        self.format
+        self.contents.format
+    }
+
+    /// What the dump is wrapped in, outermost first.
+    pub fn containers(&self) -> &[ContainerKind] {
+        &self.containers
     }
 
     /// The architecture.
     pub fn machine(&self) -> &Machine {
-        &self.machine
+        &self.contents.machine
     }
 
     /// The same dump with its memory seen through `view`, which is given the memory below: memory
@@ -257,113 +121,94 @@ impl Dump {
 
     /// The machine's physical memory, to be shared.
     pub fn memory(&self) -> Arc<dyn PhysicalMemory> {
-        if let Some(view) = &self.view {
-            return Arc::clone(view);
-        }
-        match &self.memory {
-            Memory::Elf(memory) => Arc::clone(memory) as Arc<dyn PhysicalMemory>,
-            Memory::Kdump(memory) => Arc::clone(memory) as Arc<dyn PhysicalMemory>,
+        match &self.view {
+            Some(view) => Arc::clone(view),
+            None => Arc::clone(&self.contents.memory) as Arc<dyn PhysicalMemory>,
         }
     }
 
     fn memory_ref(&self) -> &dyn PhysicalMemory {
-        match (&self.view, &self.memory) {
-            (Some(view), _) => &**view,
-            (None, Memory::Elf(memory)) => &**memory,
-            (None, Memory::Kdump(memory)) => &**memory,
+        match &self.view {
+            Some(view) => &**view,
+            None => &*self.contents.memory,
         }
     }
 
     /// All ELF notes, in the order of the file.
     pub fn notes(&self) -> Notes<'_> {
-        Notes::new(&self.notes)
+        Notes::new(&self.contents.notes)
     }
 
-    /// The CPUs' registers: by their `NT_PRSTATUS` notes or, where there is none, by QEMU's.
+    /// The CPUs' registers: by the notes of the kernel that crashed or, where there is none, as the
+    /// hypervisor saved them.
     pub fn cpu_registers(&self) -> &[CpuRegisters] {
-        &self.cpu_registers
+        &self.contents.cpu_registers
     }
 
-    /// The CPUs by QEMU's notes, with control registers; empty for other dumps.
-    pub fn qemu_cpus(&self) -> Vec<QemuCpu> {
-        match self.machine {
-            Machine::X86_64 => notes::qemu_cpus(self.notes()),
-            _ => Vec::new(),
-        }
+    /// The CPUs as a hypervisor saved them, with control registers; empty for other dumps.
+    pub fn cpu_states(&self) -> &[CpuState] {
+        &self.contents.cpu_states
     }
 
     /// What the kernel wrote for readers of dumps, if the dump has it as a note.
     pub fn vmcoreinfo(&self) -> Option<&Vmcoreinfo> {
-        self.vmcoreinfo.as_ref()
+        self.contents.vmcoreinfo.as_ref()
     }
 
     /// `utsname` of the kdump header. Empty fields where the writer did not know them.
     pub fn utsname(&self) -> Option<&Utsname> {
-        self.kdump.as_ref().map(|kdump| &kdump.utsname)
+        self.contents.kdump.as_ref().map(|kdump| &kdump.utsname)
     }
 
     /// When the dump was written, as its kdump header has it; QEMU leaves zero.
     pub fn timestamp(&self) -> Option<Timestamp> {
-        self.kdump.as_ref().map(|kdump| kdump.timestamp)
+        self.contents.kdump.as_ref().map(|kdump| kdump.timestamp)
     }
 
     /// makedumpfile's `-d`: 1 zero pages, 2 and 4 page cache, 8 user data, 16 free pages.
     /// An ELF file does not tell.
     pub fn dump_level(&self) -> Option<u32> {
-        self.kdump.as_ref().map(|kdump| kdump.dump_level)
+        self.contents.kdump.as_ref().map(|kdump| kdump.dump_level)
     }
 
     /// Whether makedumpfile also left out parts of the kernel's page array (`-e`).
     pub fn is_vmemmap_excluded(&self) -> bool {
-        self.kdump.as_ref().is_some_and(|kdump| kdump.vmemmap_excluded)
+        self.contents.kdump.as_ref().is_some_and(|kdump| kdump.vmemmap_excluded)
     }
 
     /// CPUs by the kdump header.
     pub fn nr_cpus(&self) -> Option<u32> {
-        self.kdump.as_ref().map(|kdump| kdump.nr_cpus)
+        self.contents.kdump.as_ref().map(|kdump| kdump.nr_cpus)
     }
 
     /// One more than the highest page frame number, by the kdump header.
     pub fn max_mapnr(&self) -> Option<u64> {
-        self.kdump.as_ref().map(|kdump| kdump.max_mapnr)
+        self.contents.kdump.as_ref().map(|kdump| kdump.max_mapnr)
     }
 
     /// `phys_base` by the kdump header: what relocation added to the kernel's physical address.
     pub fn phys_base(&self) -> Option<u64> {
-        self.kdump.as_ref().map(|kdump| kdump.phys_base)
+        self.contents.kdump.as_ref().map(|kdump| kdump.phys_base)
     }
 
     /// Page frame numbers that this file of a `makedumpfile --split` set holds.
     pub fn split(&self) -> Option<(u64, u64)> {
-        self.kdump.as_ref().and_then(|kdump| kdump.split)
+        self.contents.kdump.as_ref().and_then(|kdump| kdump.split)
     }
 
     /// Whether the collector marked the dump as incomplete: it ran out of space or was stopped.
     pub fn is_incomplete(&self) -> bool {
-        self.incomplete
+        self.contents.incomplete
     }
 
     /// Whether the file is shorter than its headers say. Counts the kdump bitmap on first use.
     pub fn is_truncated(&self) -> bool {
-        match &self.memory {
-            Memory::Elf(_) => self.elf_truncated,
-            Memory::Kdump(memory) => memory.is_truncated(),
-        }
+        self.contents.memory.is_truncated()
     }
 
     /// How many pages there are. Counts both kdump bitmaps on first use.
     pub fn page_counts(&self) -> PageCounts {
-        match &self.memory {
-            Memory::Elf(memory) => {
-                let (total, present) = memory.bytes();
-                let pages = |bytes: u64| bytes.div_ceil(memory.page_size());
-                PageCounts { total: pages(total), present: pages(present) }
-            }
-            Memory::Kdump(memory) => {
-                let (total, present) = memory.page_counts();
-                PageCounts { total, present }
-            }
-        }
+        self.contents.memory.page_counts()
     }
 }
 
@@ -371,23 +216,10 @@ impl fmt::Debug for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dump")
             .field("files", &self.files)
-            .field("format", &self.format)
-            .field("machine", &self.machine)
+            .field("format", &self.contents.format)
+            .field("machine", &self.contents.machine)
             .finish_non_exhaustive()
     }
-}
-
-fn registers(machine: &Machine, notes: &[u8]) -> Vec<CpuRegisters> {
-    if *machine != Machine::X86_64 {
-        return Vec::new();
-    }
-    let registers = notes::prstatus_registers(Notes::new(notes));
-    if !registers.is_empty() {
-        return registers;
-    }
-    let cpus = notes::qemu_cpus(Notes::new(notes)).into_iter().enumerate();
-    cpus.map(|(note_index, cpu)| CpuRegisters { note_index, pid: 0, registers: cpu.registers })
-        .collect()
 }
 
 impl PhysicalMemory for Dump {

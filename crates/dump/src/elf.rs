@@ -1,14 +1,16 @@
 //! ELF64 vmcores: copies of `/proc/vmcore`, `makedumpfile -E`, QEMU's `dump-guest-memory`.
 
+use crate::contents::Contents;
 use crate::field::{u16_at, u32_at, u64_at};
-use crate::format::Machine;
+use crate::format::{Format, Machine};
+use crate::notes::{self, Notes};
+use crate::open::{OpenError, Opening};
+use crate::region::{Region, RegionMemory, Regions};
+use crate::sniff::{FileKind, Foreign};
 use crate::source::{Source, read_up_to};
+use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::Unavailable;
 use std::sync::Arc;
-
-mod memory;
-
-pub(crate) use memory::ElfMemory;
 
 pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 pub(crate) const HEADER_SIZE: usize = 64;
@@ -33,45 +35,49 @@ const MAX_ADDRESS: u64 = 1 << 52;
 /// A note a possible CPU: the largest machines have a few megabytes.
 const MAX_NOTES: u64 = 16 << 20;
 
+/// Opens an ELF core.
+pub(crate) fn open(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Contents, OpenError> {
+    const PAGE_SIZE: u64 = 4096;
+    let path = || opening.path.to_owned();
+    let mut core = ElfCore::parse(&*source).ok_or_else(|| OpenError::Elf { path: path() })?;
+    if notes::are_of_a_process(Notes::new(&core.notes)) {
+        let kind = FileKind::Foreign(Foreign::UserCore);
+        return Err(OpenError::NotADump { path: path(), kind });
+    }
+    if !core.has_memory() {
+        return Err(OpenError::NoMemory { path: path() });
+    }
+    let notes = std::mem::take(&mut core.notes);
+    let vmcoreinfo = notes::vmcoreinfo_text(Notes::new(&notes)).map(Vmcoreinfo::parse);
+    let page_size = vmcoreinfo
+        .as_ref()
+        .and_then(Vmcoreinfo::page_size)
+        .filter(|size| size.is_power_of_two() && (PAGE_SIZE..=65536).contains(size))
+        .unwrap_or(PAGE_SIZE);
+    let format = Format::ElfCore { filtered: core.is_filtered() };
+    let machine = core.machine.clone();
+    let incomplete = core.incomplete;
+    let is_truncated = core.announced_end > source.len();
+    let cache_bytes = opening.options.cache_bytes;
+    let memory =
+        RegionMemory::new(vec![source], core.regions, page_size, cache_bytes, is_truncated);
+    let contents = Contents { incomplete, vmcoreinfo, ..Contents::of(format, Arc::new(memory)) };
+    Ok(contents.with_notes(machine, notes))
+}
+
 /// What the headers of an ELF core say.
-pub(crate) struct ElfCore {
-    pub(crate) machine: Machine,
-    pub(crate) incomplete: bool,
-    pub(crate) notes: Vec<u8>,
-    segments: Segments,
+struct ElfCore {
+    machine: Machine,
+    incomplete: bool,
+    notes: Vec<u8>,
+    regions: Regions,
     /// Where the last segment that the headers announce ends in the file.
     announced_end: u64,
 }
 
-/// All that the program headers say of memory. Each list is disjoint and ascending.
-struct Segments {
-    present: Vec<Segment>,
-    /// Left out on purpose; may overlap `present`, which goes first.
-    excluded: Vec<Segment>,
-    /// What an address in neither is. makedumpfile writes a segment's header when it starts the
-    /// segment: in an incomplete dump the headers of the rest stay zero, and nobody knows which
-    /// memory they would have been.
-    elsewhere: Unavailable,
-}
-
-/// Physical memory from `start` to `end`, and where it is in the file.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    start: u64,
-    end: u64,
-    offset: u64,
-}
-
-impl Segment {
-    /// Where in the file the byte at `address` is.
-    fn offset_of(&self, address: u64) -> u64 {
-        self.offset.saturating_add(address.saturating_sub(self.start))
-    }
-}
-
 impl ElfCore {
     /// Reads the headers and notes. `None` if they do not fit the file at all.
-    pub(crate) fn parse(source: &dyn Source) -> Option<Self> {
+    fn parse(source: &dyn Source) -> Option<Self> {
         let header = read_up_to(source, 0, HEADER_SIZE as u64);
         let machine = match u16_at(&header, 18)? {
             62 => Machine::X86_64,
@@ -95,19 +101,13 @@ impl ElfCore {
             machine,
             incomplete: u32_at(&header, 48)? & INCOMPLETE != 0,
             notes: Vec::new(),
-            segments: Segments {
-                present: Vec::new(),
-                excluded: Vec::new(),
-                elsewhere: Unavailable::Unmapped,
-            },
+            regions: Regions::default(),
             announced_end: 0,
         };
         let headers = read_up_to(source, table, count.checked_mul(entry_size)?);
         for header in headers.chunks_exact(entry_size as usize) {
             core.program_header(source, header)?;
         }
-        disjoint(&mut core.segments.present);
-        disjoint(&mut core.segments.excluded);
         Some(core)
     }
 
@@ -127,52 +127,28 @@ impl ElfCore {
                 let end = address.saturating_add(file_size).min(MAX_ADDRESS);
                 if file_size > 0 {
                     self.announced_end = self.announced_end.max(offset.saturating_add(file_size));
-                    self.segments.present.push(Segment { start: address, end, offset });
+                    self.regions.present.push(Region { start: address, end, offset, source: 0 });
                 }
                 let memory_end = address.saturating_add(memory_size).min(MAX_ADDRESS);
                 if memory_end > end {
-                    self.segments.excluded.push(Segment { start: end, end: memory_end, offset: 0 });
+                    self.regions.excluded.push(Region {
+                        start: end,
+                        end: memory_end,
+                        ..Region::default()
+                    });
                 }
             }
-            PT_NULL if self.incomplete => self.segments.elsewhere = Unavailable::Truncated,
+            PT_NULL if self.incomplete => self.regions.elsewhere = Unavailable::Truncated,
             _ => {}
         }
         Some(())
     }
 
-    pub(crate) fn is_filtered(&self) -> bool {
-        !self.segments.excluded.is_empty()
+    fn is_filtered(&self) -> bool {
+        !self.regions.excluded.is_empty()
     }
 
-    pub(crate) fn has_memory(&self) -> bool {
-        !self.segments.present.is_empty() || !self.segments.excluded.is_empty()
+    fn has_memory(&self) -> bool {
+        !self.regions.present.is_empty() || !self.regions.excluded.is_empty()
     }
-
-    /// Whether the file ends before what its headers announce.
-    pub(crate) fn is_truncated(&self, len: u64) -> bool {
-        self.announced_end > len
-    }
-
-    pub(crate) fn into_memory(
-        self,
-        source: Arc<dyn Source>,
-        page_size: u64,
-        cache_bytes: usize,
-    ) -> ElfMemory {
-        ElfMemory::new(source, self.segments, page_size, cache_bytes)
-    }
-}
-
-/// Sorts segments and cuts from each what an earlier one covers. `/proc/vmcore` has the kernel's
-/// own image twice, at its text mapping and in the direct map; the bytes are the same.
-fn disjoint(segments: &mut Vec<Segment>) {
-    segments.sort_by_key(|segment| (segment.start, segment.end));
-    let mut covered = 0;
-    segments.retain_mut(|segment| {
-        let cut = covered.max(segment.start) - segment.start;
-        segment.start += cut;
-        segment.offset = segment.offset.saturating_add(cut);
-        covered = covered.max(segment.end);
-        segment.start < segment.end
-    });
 }

@@ -26,22 +26,31 @@
 
 mod cache;
 mod codec;
+mod container;
+mod contents;
+mod cpu_state;
 mod dump;
 mod elf;
 mod field;
 mod format;
+mod index_file;
 mod kdump;
 mod lzo;
 mod note_search;
 mod notes;
+mod open;
+mod region;
 mod sniff;
 mod source;
 mod vmcoreinfo;
 
-pub use dump::{Dump, OpenError, OpenOptions, PageCounts};
+pub use contents::PageCounts;
+pub use cpu_state::{CpuState, Segment};
+pub use dump::Dump;
 pub use format::{Compression, Format, Machine, Timestamp, Utsname};
 pub use kdump::HeaderError;
-pub use notes::{Note, Notes, QemuCpu, QemuSegment};
-pub use sniff::{FileKind, Foreign, sniff, sniff_source};
+pub use notes::{Note, Notes};
+pub use open::{OpenError, OpenOptions, OpenProgress};
+pub use sniff::{ContainerKind, DumpKind, FileKind, Foreign, sniff, sniff_source};
 pub use source::{FileSource, Source};
 pub use vmcoreinfo::Vmcoreinfo;

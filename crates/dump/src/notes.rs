@@ -1,5 +1,6 @@
 //! ELF notes as vmcores carry them: registers (NT_PRSTATUS, QEMU's CPU state) and VMCOREINFO.
 
+use crate::cpu_state::{CpuState, Segment};
 use crate::field::{u32_at, u64_at};
 use mortis_memory::{CpuRegisters, X86_64Registers};
 
@@ -59,30 +60,8 @@ impl<'a> Iterator for Notes<'a> {
     }
 }
 
-/// A segment register or descriptor table of a [`QemuCpu`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct QemuSegment {
-    pub selector: u32,
-    pub limit: u32,
-    pub flags: u32,
-    pub base: u64,
-}
-
-/// One CPU of an x86 guest as QEMU saved it: `QEMUCPUState`, version 1
-/// (QEMU target/i386/arch_dump.c). What `NT_PRSTATUS` lacks: control registers and tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct QemuCpu {
-    /// General registers; segment bases come from the descriptors below.
-    pub registers: X86_64Registers,
-    pub gdt: QemuSegment,
-    pub idt: QemuSegment,
-    /// CR0 to CR4.
-    pub cr: [u64; 5],
-    /// `MSR_KERNEL_GS_BASE`; older versions of QEMU do not save it.
-    pub kernel_gs_base: Option<u64>,
-}
+/// `QEMUCPUState`, version 1 (QEMU target/i386/arch_dump.c).
+struct QemuCpu;
 
 impl QemuCpu {
     const VERSION: u32 = 1;
@@ -92,14 +71,14 @@ impl QemuCpu {
     const CONTROL: usize = 392;
     const KERNEL_GS_BASE: usize = 432;
 
-    fn parse(desc: &[u8]) -> Option<Self> {
+    fn parse(desc: &[u8]) -> Option<CpuState> {
         if u32_at(desc, 0)? != Self::VERSION {
             return None;
         }
         let register = |index: usize| u64_at(desc, Self::REGISTERS + index * 8);
         let segment = |index: usize| {
             let at = Self::SEGMENTS + index * Self::SEGMENT_SIZE;
-            Some(QemuSegment {
+            Some(Segment {
                 selector: u32_at(desc, at)?,
                 limit: u32_at(desc, at + 4)?,
                 flags: u32_at(desc, at + 8)?,
@@ -109,7 +88,7 @@ impl QemuCpu {
         let control = |index: usize| u64_at(desc, Self::CONTROL + index * 8);
         let (cs, ds, es, fs, gs, ss) =
             (segment(0)?, segment(1)?, segment(2)?, segment(3)?, segment(4)?, segment(5)?);
-        Some(Self {
+        Some(CpuState {
             registers: X86_64Registers {
                 rax: register(0)?,
                 rbx: register(1)?,
@@ -166,7 +145,7 @@ pub(crate) fn prstatus_registers(notes: Notes<'_>) -> Vec<CpuRegisters> {
 }
 
 /// The CPUs of `notes` by QEMU's own notes.
-pub(crate) fn qemu_cpus(notes: Notes<'_>) -> Vec<QemuCpu> {
+pub(crate) fn qemu_cpus(notes: Notes<'_>) -> Vec<CpuState> {
     notes
         .filter(|note| note.name == b"QEMU")
         .take(MAX_CPUS)

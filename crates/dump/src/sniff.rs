@@ -14,10 +14,10 @@ const HEAD: u64 = 1024;
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// A dump that [`Dump::open`](crate::Dump::open) reads: an ELF64 core.
-    ElfCore,
-    /// A dump that [`Dump::open`](crate::Dump::open) reads: kdump-compressed.
-    Kdump,
+    /// A dump that [`Dump::open`](crate::Dump::open) reads.
+    Dump(DumpKind),
+    /// Something that a dump may be wrapped in; [`Dump::open`](crate::Dump::open) looks inside.
+    Container(ContainerKind),
     /// An ELF executable or shared object: a vmlinux, or a vmlinux's separate debug file.
     ElfExecutable,
     /// A relocatable ELF object: a kernel module (`.ko`) or its debug file.
@@ -29,17 +29,17 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// Whether [`Dump::open`](crate::Dump::open) reads such files.
+    /// Whether [`Dump::open`](crate::Dump::open) reads such files, or looks for a dump in them.
     pub const fn is_dump(self) -> bool {
-        matches!(self, FileKind::ElfCore | FileKind::Kdump)
+        matches!(self, FileKind::Dump(_) | FileKind::Container(_))
     }
 }
 
 impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FileKind::ElfCore => f.write_str("an ELF64 core"),
-            FileKind::Kdump => f.write_str("a kdump-compressed dump"),
+            FileKind::Dump(dump) => dump.fmt(f),
+            FileKind::Container(container) => write!(f, "{container}, with no dump in it"),
             FileKind::ElfExecutable => f.write_str("an ELF executable"),
             FileKind::ElfRelocatable => f.write_str("a relocatable ELF object (kernel module)"),
             FileKind::Foreign(foreign) => foreign.fmt(f),
@@ -48,52 +48,80 @@ impl fmt::Display for FileKind {
     }
 }
 
-macro_rules! foreign {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Kinds of files that are recognised and not read here.
+macro_rules! kinds {
+    ($(#[$all:meta])* $kinds:ident: $($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        $(#[$all])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Foreign {
+        pub enum $kinds {
             $($(#[$doc])* $name,)*
         }
 
-        /// What it is and, where there is one, the way to a file that can be read.
-        impl fmt::Display for Foreign {
+        impl fmt::Display for $kinds {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self {
-                    $(Foreign::$name => $text,)*
+                    $($kinds::$name => $text,)*
                 })
             }
         }
     };
 }
 
-foreign! {
+kinds! {
+    /// The formats of dumps.
+    DumpKind:
+    /// A copy of `/proc/vmcore`, `makedumpfile -E`, QEMU, VirtualBox.
+    ElfCore = "an ELF64 core",
+    /// makedumpfile, QEMU.
+    Kdump = "a kdump-compressed dump",
+    /// QEMU's migration stream: `migrate`, `savevm`, `virsh dump` without `--memory-only`.
+    QemuStream = "a QEMU migration stream",
+    /// `.vmss` or `.vmsn`.
+    Vmware = "a VMware suspend or snapshot state (vmss, vmsn)",
+    /// LiME.
+    Lime = "a LiME memory image",
+    /// AVML.
+    Avml = "an AVML memory image",
+    /// Fujitsu's stand-alone dump.
+    Sadump = "a sadump stand-alone dump",
+}
+
+kinds! {
+    /// What a dump may be wrapped in.
+    ContainerKind:
+    /// `makedumpfile -F`, or QEMU's `dump-guest-memory -z`.
+    Flattened = "a flattened stream (makedumpfile -F, QEMU dump-guest-memory -z)",
+    /// `virsh save`, `virsh managedsave`.
+    LibvirtSave = "a libvirt save image",
+    /// A QEMU disk image with snapshots.
+    Qcow2 = "a qcow2 disk image",
+    /// RFC 1952.
+    Gzip = "a gzip file",
+    /// The .xz file format.
+    Xz = "an xz file",
+    /// RFC 8878.
+    Zstd = "a zstd file",
+    /// bzip2.
+    Bzip2 = "a bzip2 file",
+    /// The LZ4 frame format.
+    Lz4 = "an lz4 file",
+    /// lzop.
+    Lzop = "an lzop file",
+    /// POSIX tar.
+    Tar = "a tar archive",
+}
+
+kinds! {
+    /// Kinds of files that are recognised and not read here: what it is and, where there is one,
+    /// the way to a file that can be read.
+    Foreign:
     /// Nothing at all.
     Empty = "an empty file",
-    /// `makedumpfile -F`, or QEMU's `dump-guest-memory -z`.
-    Flattened = "a flattened kdump stream (makedumpfile -F, QEMU dump-guest-memory -z), not \
-        supported yet: `makedumpfile -R OUT < FILE` turns it into a dump",
     /// `DISKDUMP`.
     Diskdump = "a diskdump of the 2.4 and 2.6 kernels, not supported",
-    /// QEMU's migration stream.
-    QemuStream = "a QEMU migration stream (savevm, virsh dump without --memory-only), not \
-        supported yet",
-    /// `virsh save`.
-    LibvirtSave = "a libvirt save image, not supported yet",
-    /// A QEMU disk image.
-    Qcow2 = "a qcow2 disk image; a snapshot's memory inside it is not supported yet",
-    /// `.vmss` or `.vmsn`.
-    VmwareState = "a VMware suspend or snapshot state (vmss, vmsn), not supported yet",
     /// Linux Kernel Crash Dump.
     Lkcd = "an LKCD dump, not supported",
     /// IBM Z stand-alone dump.
     S390Dump = "an s390 stand-alone dump, not supported",
-    /// Fujitsu stand-alone dump.
-    Sadump = "a sadump stand-alone dump, not supported yet",
-    /// LiME.
-    Lime = "a LiME memory image, not supported yet",
-    /// AVML.
-    Avml = "an AVML memory image, not supported yet",
     /// Windows, or QEMU's win-dmp.
     WindowsDump = "a Windows crash dump",
     /// Breakpad's and Windows' small user-space dump.
@@ -110,24 +138,10 @@ foreign! {
     ElfOther = "an ELF file that is neither core, executable nor object",
     /// bzImage.
     BootImage = "a compressed kernel image (vmlinuz); the vmlinux with symbols is another file",
-    /// A compressed file, perhaps of a dump.
-    Gzip = "a gzip file: decompress it first",
-    /// A compressed file, perhaps of a dump.
-    Xz = "an xz file: decompress it first",
-    /// A compressed file, perhaps of a dump.
-    Zstd = "a zstd file: decompress it first",
-    /// A compressed file, perhaps of a dump.
-    Bzip2 = "a bzip2 file: decompress it first",
-    /// A compressed file, perhaps of a dump.
-    Lz4 = "an lz4 file: decompress it first",
-    /// A compressed file, perhaps of a dump.
-    Lzop = "an lzop file: decompress it first",
     /// An archive.
     Zip = "a zip archive: unpack it first",
     /// An archive.
     SevenZip = "a 7z archive: unpack it first",
-    /// An archive.
-    Tar = "a tar archive: unpack it first",
     /// A Debian package, or another `ar` archive.
     Ar = "an ar archive or Debian package: unpack it first",
     /// An RPM package.
@@ -138,38 +152,43 @@ foreign! {
     Zeroes = "a file that starts with zeroes: an interrupted copy, or raw memory without headers",
 }
 
-/// Signatures at fixed places: offset, bytes, kind.
-const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
-    (0, b"makedumpfile\0\0\0\0", Foreign::Flattened),
+/// Signatures of dumps and of what they are wrapped in: offset, bytes, kind.
+const DUMPS: &[(usize, &[u8], FileKind)] = &[
+    (0, kdump::SIGNATURE, FileKind::Dump(DumpKind::Kdump)),
+    (0, b"makedumpfile\0\0\0\0", FileKind::Container(ContainerKind::Flattened)),
+    (0, b"QEVM", FileKind::Dump(DumpKind::QemuStream)),
+    (0, &0xbed0_bed0_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &0xbed2_bed2_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &0xbed3_bed3_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &0xbad1_bad1_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &0xbad2_bad2_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, b"EMiL", FileKind::Dump(DumpKind::Lime)),
+    (0, b"AVML", FileKind::Dump(DumpKind::Avml)),
+    (0, b"sadump\0\0", FileKind::Dump(DumpKind::Sadump)),
+    (0, b"LibvirtQemudSave", FileKind::Container(ContainerKind::LibvirtSave)),
+    (0, b"LibvirtQemudPart", FileKind::Container(ContainerKind::LibvirtSave)),
+    (0, b"QFI\xfb", FileKind::Container(ContainerKind::Qcow2)),
+    (0, b"\x1f\x8b", FileKind::Container(ContainerKind::Gzip)),
+    (0, b"\xfd7zXZ\0", FileKind::Container(ContainerKind::Xz)),
+    (0, b"\x28\xb5\x2f\xfd", FileKind::Container(ContainerKind::Zstd)),
+    (0, b"BZh", FileKind::Container(ContainerKind::Bzip2)),
+    (0, b"\x04\x22\x4d\x18", FileKind::Container(ContainerKind::Lz4)),
+    (0, b"\x89LZO\0\r\n\x1a\n", FileKind::Container(ContainerKind::Lzop)),
+    (257, b"ustar", FileKind::Container(ContainerKind::Tar)),
+];
+
+/// Signatures of everything else.
+const FOREIGN: &[(usize, &[u8], Foreign)] = &[
     (0, b"DISKDUMP", Foreign::Diskdump),
-    (0, b"QEVM", Foreign::QemuStream),
-    (0, b"LibvirtQemudSave", Foreign::LibvirtSave),
-    (0, b"LibvirtQemudPart", Foreign::LibvirtSave),
-    (0, b"QFI\xfb", Foreign::Qcow2),
-    (0, &0xbed0_bed0_u32.to_le_bytes(), Foreign::VmwareState),
-    (0, &0xbed2_bed2_u32.to_le_bytes(), Foreign::VmwareState),
-    (0, &0xbed3_bed3_u32.to_le_bytes(), Foreign::VmwareState),
-    (0, &0xbad1_bad1_u32.to_le_bytes(), Foreign::VmwareState),
-    (0, &0xbad2_bad2_u32.to_le_bytes(), Foreign::VmwareState),
     (0, &0xa819_0173_618f_23ed_u64.to_le_bytes(), Foreign::Lkcd),
     (0, &0xa819_0173_618f_23ed_u64.to_be_bytes(), Foreign::Lkcd),
     (0, &0xa819_0173_618f_23fd_u64.to_be_bytes(), Foreign::S390Dump),
-    (0, b"sadump\0\0", Foreign::Sadump),
-    (0, b"EMiL", Foreign::Lime),
-    (0, b"AVML", Foreign::Avml),
     (0, b"PAGEDU64", Foreign::WindowsDump),
     (0, b"PAGEDUMP", Foreign::WindowsDump),
     (0, b"MDMP", Foreign::Minidump),
     (0x202, b"HdrS", Foreign::BootImage),
-    (0, b"\x1f\x8b", Foreign::Gzip),
-    (0, b"\xfd7zXZ\0", Foreign::Xz),
-    (0, b"\x28\xb5\x2f\xfd", Foreign::Zstd),
-    (0, b"BZh", Foreign::Bzip2),
-    (0, b"\x04\x22\x4d\x18", Foreign::Lz4),
-    (0, b"\x89LZO\0\r\n\x1a\n", Foreign::Lzop),
     (0, b"PK\x03\x04", Foreign::Zip),
     (0, b"7z\xbc\xaf\x27\x1c", Foreign::SevenZip),
-    (257, b"ustar", Foreign::Tar),
     (0, b"!<arch>\n", Foreign::Ar),
     (0, b"\xed\xab\xee\xdb", Foreign::Rpm),
 ];
@@ -188,13 +207,13 @@ pub fn sniff_source(source: &dyn Source) -> FileKind {
     if head.starts_with(elf::MAGIC) {
         return elf_kind(&head);
     }
-    if head.starts_with(kdump::SIGNATURE) {
-        return FileKind::Kdump;
-    }
-    let matches = |&&(offset, bytes, _): &&(usize, &[u8], Foreign)| {
+    let has = |offset: usize, bytes: &[u8]| {
         head.get(offset..).is_some_and(|rest| rest.starts_with(bytes))
     };
-    if let Some((_, _, foreign)) = SIGNATURES.iter().find(matches) {
+    if let Some((.., kind)) = DUMPS.iter().find(|(offset, bytes, _)| has(*offset, bytes)) {
+        return *kind;
+    }
+    if let Some((.., foreign)) = FOREIGN.iter().find(|(offset, bytes, _)| has(*offset, bytes)) {
         return FileKind::Foreign(*foreign);
     }
     let is_text = |&byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b | 0x20..=0x7e | 0x80..);
@@ -218,7 +237,7 @@ fn elf_kind(head: &[u8]) -> FileKind {
     let is_64 = head.get(4) == Some(&elf::ELFCLASS64);
     match u16_at(head, 16) {
         _ if !little_endian => FileKind::Foreign(Foreign::ElfBigEndian),
-        Some(elf::ET_CORE) if is_64 => FileKind::ElfCore,
+        Some(elf::ET_CORE) if is_64 => FileKind::Dump(DumpKind::ElfCore),
         Some(elf::ET_CORE) => FileKind::Foreign(Foreign::Elf32Core),
         _ if !is_64 => FileKind::Foreign(Foreign::Elf32),
         Some(ET_EXEC | ET_DYN) => FileKind::ElfExecutable,

@@ -4,9 +4,10 @@
 //! mapped pages count as the process's memory.
 
 use mortis_memory::Unavailable;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bytes at positions.
 pub trait Source: Send + Sync {
@@ -23,6 +24,12 @@ pub trait Source: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What changes when the bytes do, and is the same when the source is opened again: a file's
+    /// device, inode, length and time of change. `None`: nobody can tell.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A file that is read by position.
@@ -30,6 +37,7 @@ pub trait Source: Send + Sync {
 pub struct FileSource {
     file: File,
     len: u64,
+    identity: Option<String>,
 }
 
 impl FileSource {
@@ -45,7 +53,7 @@ impl FileSource {
         }
         // A block device has no length of its own: its end is where a seek arrives.
         let len = if metadata.is_file() { metadata.len() } else { file.seek(SeekFrom::End(0))? };
-        Ok(Self { file, len })
+        Ok(Self { identity: metadata.is_file().then(|| identity(&metadata)).flatten(), file, len })
     }
 }
 
@@ -62,6 +70,57 @@ impl Source for FileSource {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.identity.clone()
+    }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let changed = format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
+    Some(format!("{:x}:{} {} {changed}", metadata.dev(), metadata.ino(), metadata.len()))
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Option<String> {
+    None
+}
+
+/// A part of a source: a member of an archive, what follows a header.
+pub(crate) struct PartSource {
+    source: Arc<dyn Source>,
+    start: u64,
+    len: u64,
+}
+
+impl PartSource {
+    /// At most `len` bytes of `source` from `start` on; less where the source ends before.
+    #[allow(dead_code, reason = "containers that need no decoding use it")]
+    pub(crate) fn new(source: Arc<dyn Source>, start: u64, len: u64) -> Self {
+        let len = len.min(source.len().saturating_sub(start));
+        Self { source, start, len }
+    }
+}
+
+impl Source for PartSource {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let len = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = len.min(buf.len());
+        match buf.get_mut(..len) {
+            Some(piece) if len > 0 => self.source.read_at(self.start.saturating_add(offset), piece),
+            _ => Ok(0),
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("{} at {}+{}", self.source.identity()?, self.start, self.len))
     }
 }
 

@@ -168,7 +168,7 @@ fn notes_give_registers_and_vmcoreinfo() {
     assert_eq!((cpus[1].note_index, cpus[1].pid, cpus[1].registers.rip), (1, 0, 16));
     assert_eq!(dump.vmcoreinfo().and_then(|info| info.osrelease()), Some("6.1.0"));
     assert_eq!(dump.notes().count(), 3);
-    assert!(dump.qemu_cpus().is_empty());
+    assert!(dump.cpu_states().is_empty());
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn qemus_notes_give_registers_where_there_are_no_others() {
     assert_eq!((registers.r8, registers.r15, registers.rip, registers.rflags), (9, 16, 17, 18));
     assert_eq!((registers.cs, registers.ss), (1, 6));
     assert_eq!((registers.fs_base, registers.gs_base), (0x4000, 0x5000));
-    let cpu = dump.qemu_cpus()[0];
+    let cpu = dump.cpu_states()[0];
     assert_eq!((cpu.gdt.base, cpu.idt.base), (0x9000, 0xa000));
     assert_eq!(cpu.cr, [0x8005_0033, 0, 2, 3, 4]);
     assert_eq!(cpu.kernel_gs_base, Some(0xffff_0000));
@@ -194,7 +194,7 @@ fn qemus_notes_give_registers_where_there_are_no_others() {
     let dump = open(ElfWriter { notes, ..writer }.write());
     assert_eq!(dump.cpu_registers().len(), 1);
     assert_eq!(dump.cpu_registers()[0].registers.rax, 9);
-    assert_eq!(dump.qemu_cpus().len(), 1);
+    assert_eq!(dump.cpu_states().len(), 1);
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Source for Damaged {
 /// Opens a damaged file, asks for everything, and says how many reads worked.
 fn exercise(source: Damaged, what: &str) -> usize {
     let start = Instant::now();
-    let options = OpenOptions { cache_bytes: 1 << 20 };
+    let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
     let mut worked = 0;
     if let Ok(dump) = Dump::from_source(Arc::new(source), "damaged", options) {
         let ranges = dump.ranges();

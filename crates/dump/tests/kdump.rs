@@ -196,7 +196,7 @@ fn a_scan_fails_at_the_first_missing_page() {
 #[test]
 fn the_smallest_cache_changes_nothing() {
     let writer = KdumpWriter::small(Codec::Zlib);
-    let options = OpenOptions { cache_bytes: 0 };
+    let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
     let dump = Dump::from_source(Arc::new(writer.write()), "synthetic", options).expect("opens");
     for round in 0..2 {
         for pfn in (0..writer.max_mapnr).step_by(7).chain(39_000..40_000) {
@@ -208,7 +208,7 @@ fn the_smallest_cache_changes_nothing() {
 #[test]
 fn threads_share_a_dump() {
     let writer = KdumpWriter::small(Codec::Zstd);
-    let options = OpenOptions { cache_bytes: 1 << 20 };
+    let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
     let dump = Dump::from_source(Arc::new(writer.write()), "synthetic", options).expect("opens");
     std::thread::scope(|scope| {
         for thread in 0..4u64 {

@@ -1,6 +1,6 @@
 //! Real dumps of one crash, written in every way: they all say the same of each page.
 
-use mortis_dump::{Compression, Dump, FileKind, Format, Vmcoreinfo, sniff};
+use mortis_dump::{Compression, Dump, DumpKind, FileKind, Format, Vmcoreinfo, sniff};
 use mortis_memory::{PhysAddr, PhysicalMemory, Unavailable};
 
 const PAGE: usize = 4096;
@@ -151,8 +151,8 @@ fn the_note_is_found_in_memory() {
 #[test]
 fn files_of_the_lab_are_what_they_are() {
     let kind = |path: &std::path::Path| sniff(path).expect("the file opens");
-    assert_eq!(kind(&mortis_lab::dump("6.12", "sysrq", "raw")), FileKind::ElfCore);
-    assert_eq!(kind(&mortis_lab::dump("6.12", "sysrq", "c31")), FileKind::Kdump);
+    assert_eq!(kind(&mortis_lab::dump("6.12", "sysrq", "raw")), FileKind::Dump(DumpKind::ElfCore));
+    assert_eq!(kind(&mortis_lab::dump("6.12", "sysrq", "c31")), FileKind::Dump(DumpKind::Kdump));
     assert_eq!(kind(&mortis_lab::vmlinux("6.12")), FileKind::ElfExecutable);
     assert_eq!(kind(&mortis_lab::module("6.12", "dummy")), FileKind::ElfRelocatable);
     let boot = kind(&mortis_lab::boot_file("6.12", "vmlinuz"));

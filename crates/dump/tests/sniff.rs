@@ -1,14 +1,16 @@
 //! What files are said to be.
 
-use mortis_dump::{Dump, FileKind, Foreign, OpenOptions, sniff, sniff_source};
+use mortis_dump::{
+    ContainerKind, Dump, DumpKind, FileKind, Foreign, OpenOptions, sniff, sniff_source,
+};
 use mortis_dump_synthetic::{Codec, ElfWriter, KdumpWriter};
 use std::sync::Arc;
 
 #[test]
 fn dumps_are_dumps() {
     let kdump = KdumpWriter::small(Codec::Zlib).write();
-    assert_eq!(sniff_source(&kdump), FileKind::Kdump);
-    assert_eq!(sniff_source(&ElfWriter::default().write()), FileKind::ElfCore);
+    assert_eq!(sniff_source(&kdump), FileKind::Dump(DumpKind::Kdump));
+    assert_eq!(sniff_source(&ElfWriter::default().write()), FileKind::Dump(DumpKind::ElfCore));
 }
 
 #[test]
@@ -31,16 +33,31 @@ fn elf_files_are_told_apart() {
 }
 
 #[test]
+fn dumps_and_what_they_are_wrapped_in_are_told_by_their_first_bytes() {
+    let kind = |bytes: &[u8]| sniff_source(&bytes.to_vec());
+    let dumps: [(&[u8], DumpKind); 2] = [
+        (b"QEVM\0\0\0\x03", DumpKind::QemuStream),
+        (b"\xd2\xbe\xd2\xbe\x08\0\0\0", DumpKind::Vmware),
+    ];
+    for (bytes, dump) in dumps {
+        assert_eq!(kind(bytes), FileKind::Dump(dump));
+    }
+    let containers: [(&[u8], ContainerKind); 4] = [
+        (b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01", ContainerKind::Flattened),
+        (b"\x1f\x8b\x08\0", ContainerKind::Gzip),
+        (b"\xfd7zXZ\0\0", ContainerKind::Xz),
+        (b"LibvirtQemudSave", ContainerKind::LibvirtSave),
+    ];
+    for (bytes, container) in containers {
+        assert_eq!(kind(bytes), FileKind::Container(container));
+    }
+}
+
+#[test]
 fn what_is_not_read_is_named() {
     let kind = |bytes: &[u8]| sniff_source(&bytes.to_vec());
-    let cases: [(&[u8], Foreign); 11] = [
+    let cases: [(&[u8], Foreign); 5] = [
         (b"", Foreign::Empty),
-        (b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01", Foreign::Flattened),
-        (b"\x1f\x8b\x08\0", Foreign::Gzip),
-        (b"\xfd7zXZ\0\0", Foreign::Xz),
-        (b"QEVM\0\0\0\x03", Foreign::QemuStream),
-        (b"LibvirtQemudSave", Foreign::LibvirtSave),
-        (b"\xd2\xbe\xd2\xbe\x08\0\0\0", Foreign::VmwareState),
         (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", Foreign::Lkcd),
         (b"[    0.000000] Linux version 6.12\n", Foreign::Text),
         (&[0; 4096], Foreign::Zeroes),

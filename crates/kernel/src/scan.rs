@@ -30,6 +30,12 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
+    /// Says that `done` of `total` units are done, whatever was said before.
+    pub fn reach(&self, done: u64, total: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
     /// Notes that `units` more are done.
     ///
     /// # Errors

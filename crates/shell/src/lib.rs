@@ -24,6 +24,7 @@ pub mod messages;
 pub(crate) mod module_search;
 pub mod number;
 pub mod open;
+mod open_progress;
 pub mod output;
 pub mod pager;
 pub mod progress_line;

@@ -1,8 +1,10 @@
 //! From file names to a session: what each file is, and what to do when one cannot be opened.
 
 use crate::commands;
+use crate::open_progress::open_progress;
+use crate::output::Interrupt;
 use crate::session::{OpenedFiles, Session, Settings};
-use mortis_dump::{Dump, FileKind, OpenError, sniff};
+use mortis_dump::{Dump, FileKind, OpenError, OpenOptions, sniff};
 use mortis_kernel::vmlinux::Vmlinux;
 use mortis_kernel::{Kernel, OpenKernelError, Options};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,17 @@ impl OpenFailure {
     }
 }
 
+/// What is to be opened.
+#[derive(Clone, Default)]
+pub struct Input {
+    /// A dump, of one file or several, and perhaps its vmlinux, in any order.
+    pub files: Vec<PathBuf>,
+    /// The snapshot to open, of a file that has several.
+    pub snapshot: Option<String>,
+    /// Ends what takes long.
+    pub interrupt: Interrupt,
+}
+
 /// Opens `files`, a dump and perhaps its vmlinux, in any order.
 ///
 /// # Errors
@@ -37,30 +50,70 @@ pub fn open(
     options: Options,
     settings: Settings,
 ) -> Result<Session, OpenFailure> {
-    let mut dump: Option<PathBuf> = None;
+    open_input(&Input { files: files.to_owned(), ..Input::default() }, options, settings)
+}
+
+/// As [`open`], with all that can be chosen.
+///
+/// # Errors
+/// [`OpenFailure`].
+pub fn open_input(
+    input: &Input,
+    options: Options,
+    settings: Settings,
+) -> Result<Session, OpenFailure> {
+    let (dump_files, vmlinux) = sort(&input.files)?;
+    let dump = open_dump(input, &dump_files)?;
+    open_session(dump, vmlinux, input, options, settings)
+}
+
+/// Opens the dump alone, of `files` that are all of the dump.
+///
+/// # Errors
+/// [`OpenFailure`].
+pub fn open_dump(input: &Input, files: &[PathBuf]) -> Result<Dump, OpenFailure> {
+    let options = OpenOptions {
+        index_folder: index_folder(),
+        snapshot: input.snapshot.clone(),
+        progress: Some(open_progress(&input.interrupt)),
+        ..OpenOptions::default()
+    };
+    Dump::open_files(files, &options).map_err(not_a_dump)
+}
+
+/// `$XDG_CACHE_HOME/mortis/index`, else under `~/.cache`.
+fn index_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("mortis/index"))
+}
+
+/// Which of the files are the dump, and which is the vmlinux.
+fn sort(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<PathBuf>), OpenFailure> {
+    let mut dump: Vec<PathBuf> = Vec::new();
     let mut vmlinux: Option<PathBuf> = None;
     for file in files {
         refuse_pipe(file)?;
         let kind = sniff(file).map_err(|error| unreadable(file, &error))?;
-        let slot = match kind {
-            FileKind::ElfExecutable => &mut vmlinux,
-            kind if kind.is_dump() => &mut dump,
+        match kind {
+            FileKind::ElfExecutable => {
+                if let Some(first) = vmlinux.replace(file.clone()) {
+                    return Err(OpenFailure::with(
+                        format!("{} and {} are both kernels", first.display(), file.display()),
+                        "give one dump and at most one vmlinux",
+                    ));
+                }
+            }
+            kind if kind.is_dump() => dump.push(file.clone()),
             other => {
                 return Err(OpenFailure::with(
                     format!("{}: this is {other}", file.display()),
-                    "give a vmcore (ELF or kdump-compressed) and, if at hand, its vmlinux",
+                    "give a dump of a kernel and, if at hand, its vmlinux",
                 ));
             }
-        };
-        if let Some(first) = slot.replace(file.clone()) {
-            let both = if kind == FileKind::ElfExecutable { "kernels" } else { "dumps" };
-            return Err(OpenFailure::with(
-                format!("{} and {} are both {both}", first.display(), file.display()),
-                "give one dump and at most one vmlinux",
-            ));
         }
     }
-    let Some(dump) = dump else {
+    if dump.is_empty() {
         return Err(match vmlinux {
             Some(vmlinux) => OpenFailure::with(
                 format!("{}: an executable, and no dump beside it", vmlinux.display()),
@@ -68,8 +121,8 @@ pub fn open(
             ),
             None => OpenFailure::with("no dump was given", "name one: mortis VMCORE"),
         });
-    };
-    open_session(dump, vmlinux, options, settings)
+    }
+    Ok((dump, vmlinux))
 }
 
 /// A pipe would be waited for, perhaps for ever, and a dump is read in many places.
@@ -114,10 +167,16 @@ const CUT_OFF: &str = "the file is cut off or damaged: compare its size with the
 
 fn not_a_dump(error: OpenError) -> OpenFailure {
     match error {
-        OpenError::Kdump { .. } | OpenError::Elf { .. } | OpenError::NoMemory { .. } => {
-            OpenFailure::with(error, CUT_OFF)
+        OpenError::Kdump { .. }
+        | OpenError::Elf { .. }
+        | OpenError::NoMemory { .. }
+        | OpenError::Damaged { .. } => OpenFailure::with(error, CUT_OFF),
+        OpenError::Wanting { path, what, advice } => {
+            OpenFailure::with(format!("{}: {what}", path.display()), advice)
         }
-        OpenError::NotADump { .. } | OpenError::Io { .. } => OpenFailure::new(error),
+        OpenError::NotADump { .. } | OpenError::Io { .. } | OpenError::Stopped { .. } => {
+            OpenFailure::new(error)
+        }
     }
 }
 
@@ -140,12 +199,14 @@ fn not_a_kernel(error: OpenKernelError, dump_path: &Path, is_truncated: bool) ->
 }
 
 fn open_session(
-    dump_path: PathBuf,
+    dump: Dump,
     vmlinux_path: Option<PathBuf>,
+    input: &Input,
     options: Options,
     settings: Settings,
 ) -> Result<Session, OpenFailure> {
-    let dump = Arc::new(Dump::open(&dump_path).map_err(not_a_dump)?);
+    let dump = Arc::new(dump);
+    let dump_path = dump.files().first().cloned().unwrap_or_default();
     let vmlinux = match &vmlinux_path {
         Some(path) => Some(Arc::new(Vmlinux::open(path).map_err(OpenFailure::new)?)),
         None => None,
@@ -153,5 +214,7 @@ fn open_session(
     let kernel = Kernel::open(Arc::clone(&dump), vmlinux, options)
         .map_err(|error| not_a_kernel(error, &dump_path, dump.is_truncated()))?;
     let files = OpenedFiles { dump: dump_path, vmlinux: vmlinux_path };
-    Ok(Session::new(Arc::new(kernel), files, settings))
+    let mut session = Session::new(Arc::new(kernel), files, settings);
+    session.interrupt = input.interrupt.clone();
+    Ok(session)
 }

@@ -4,6 +4,7 @@ use super::bitmap::Bitmap;
 use super::header::Header;
 use crate::cache::{BlockCache, CachedSource};
 use crate::codec::Codec;
+use crate::contents::{DumpMemory, PageCounts};
 use crate::field::{u32_at, u64_at};
 use crate::source::{Source, read_exact};
 use mortis_memory::{PhysAddr, PhysicalMemory, PhysicalRange, ReadError, Unavailable};
@@ -80,31 +81,6 @@ impl KdumpMemory {
             max_mapnr: header.max_mapnr,
             split: header.split,
         }
-    }
-
-    /// Pages that the machine had, and those of them that are in the dump.
-    pub(crate) fn page_counts(&self) -> (u64, u64) {
-        (self.existing.count(&self.index), self.dumped.count(&self.index))
-    }
-
-    /// Whether the file ends before the data of the last pages that it should hold.
-    pub(crate) fn is_truncated(&self) -> bool {
-        if self.index.len() < self.descriptors {
-            return true;
-        }
-        let rank = |pfn| self.dumped.rank_of_position(&self.index, pfn);
-        let count = match self.split {
-            Some((start, end)) => match (rank(start), rank(end)) {
-                (Ok(first), Ok(last)) => last.saturating_sub(first),
-                _ => return true,
-            },
-            None => self.dumped.count(&self.index),
-        };
-        // Data follow in page order, but pages of zeroes share one block at the start.
-        (count.saturating_sub(LAST_DESCRIPTORS)..count).any(|index| match self.descriptor(index) {
-            Ok(descriptor) => descriptor.end().is_none_or(|end| end > self.index.len()),
-            Err(why) => why == Unavailable::Truncated,
-        })
     }
 
     pub(super) fn source(&self) -> &dyn Source {
@@ -279,5 +255,33 @@ impl PhysicalMemory for KdumpMemory {
         runs.into_iter()
             .map(|(start, end)| PhysicalRange { start: address(start), end: address(end) })
             .collect()
+    }
+}
+
+impl DumpMemory for KdumpMemory {
+    fn page_counts(&self) -> PageCounts {
+        PageCounts {
+            total: self.existing.count(&self.index),
+            present: self.dumped.count(&self.index),
+        }
+    }
+
+    fn is_truncated(&self) -> bool {
+        if self.index.len() < self.descriptors {
+            return true;
+        }
+        let rank = |pfn| self.dumped.rank_of_position(&self.index, pfn);
+        let count = match self.split {
+            Some((start, end)) => match (rank(start), rank(end)) {
+                (Ok(first), Ok(last)) => last.saturating_sub(first),
+                _ => return true,
+            },
+            None => self.dumped.count(&self.index),
+        };
+        // Data follow in page order, but pages of zeroes share one block at the start.
+        (count.saturating_sub(LAST_DESCRIPTORS)..count).any(|index| match self.descriptor(index) {
+            Ok(descriptor) => descriptor.end().is_none_or(|end| end > self.index.len()),
+            Err(why) => why == Unavailable::Truncated,
+        })
     }
 }

@@ -13,7 +13,7 @@ pub fn sample() -> Arc<dyn Source> {
 }
 
 pub fn open(source: Arc<dyn Source>) -> Option<Dump> {
-    let options = OpenOptions { cache_bytes: 4 << 20 };
+    let options = OpenOptions { cache_bytes: 4 << 20, ..OpenOptions::default() };
     Dump::from_source(source, "damaged", options).ok()
 }
 

@@ -1,0 +1,180 @@
+//! From a file to [`Contents`]: what it is wrapped in, and which reader it is for.
+//!
+//! A dump may stand inside a container: a stream that is to be put in order, a compressed file, an
+//! archive, a disk image. Each container gives a [`Source`] in which the next layer is looked for,
+//! until a dump is met; its reader turns the source into [`Contents`].
+
+use crate::container;
+use crate::contents::Contents;
+use crate::elf;
+use crate::kdump::{self, HeaderError};
+use crate::sniff::{ContainerKind, DumpKind, FileKind, sniff_source};
+use crate::source::Source;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Containers in containers: no file that somebody made has more.
+const MAX_DEPTH: usize = 8;
+
+/// What can be chosen when a dump is opened.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Bytes that pages, bitmaps and descriptors may take in memory once they were read.
+    pub cache_bytes: usize,
+    /// Where an index that took a pass over the whole file is kept for the next time, and where
+    /// what must be decompressed as a whole goes. It may be deleted at any time. `None`: an index
+    /// stays in memory, and such a compressed file is refused.
+    pub index_folder: Option<PathBuf>,
+    /// The snapshot to open, of a file that has several.
+    pub snapshot: Option<String>,
+    /// Is told of every long step, and ends it by answering `false`.
+    pub progress: Option<Arc<OpenProgress>>,
+}
+
+/// Hears how far a long step is: its name, what is done, and all there is, in bytes. Says whether
+/// to go on.
+pub type OpenProgress = dyn Fn(&'static str, u64, u64) -> bool + Send + Sync;
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 32 << 20, index_folder: None, snapshot: None, progress: None }
+    }
+}
+
+/// Why a file could not be opened as a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system does not open or read the file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file is something else.
+    #[error("{}: this is {kind}", path.display())]
+    NotADump {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A kdump header that cannot be used.
+    #[error("{}: {source}", path.display())]
+    Kdump {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: HeaderError,
+    },
+    /// An ELF core whose headers cannot be read.
+    #[error("{}: the ELF headers are damaged or cut off", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A dump without one piece of physical memory.
+    #[error("{}: there is no physical memory in it", path.display())]
+    NoMemory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Headers or contents that cannot be used.
+    #[error("{}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// Another file, or a choice, is wanted to go on.
+    #[error("{}: {what}", path.display())]
+    Wanting {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Somebody stopped a long step.
+    #[error("{}: stopped", path.display())]
+    Stopped {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What readers may know while a file is opened.
+pub(crate) struct Opening<'a> {
+    /// The file, for messages and for the names of files beside it.
+    pub(crate) path: &'a Path,
+    pub(crate) options: &'a OpenOptions,
+}
+
+impl Opening<'_> {
+    /// Tells how far a long step is.
+    ///
+    /// # Errors
+    /// [`OpenError::Stopped`].
+    #[allow(dead_code, reason = "the readers that take a pass over their file use it")]
+    pub(crate) fn progress(
+        &self,
+        step: &'static str,
+        done: u64,
+        total: u64,
+    ) -> Result<(), OpenError> {
+        match &self.options.progress {
+            Some(progress) if !progress(step, done, total) => {
+                Err(OpenError::Stopped { path: self.path.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn not_yet(&self, kind: DumpKind) -> OpenError {
+        OpenError::NotADump { path: self.path.to_owned(), kind: FileKind::Dump(kind) }
+    }
+
+    /// The contents are damaged: what, and where.
+    #[allow(dead_code, reason = "not every reader has a use for it")]
+    pub(crate) fn damaged(&self, what: impl Into<String>) -> OpenError {
+        OpenError::Damaged { path: self.path.to_owned(), what: what.into() }
+    }
+}
+
+/// Opens what `source` holds, and says what that was wrapped in, outermost first.
+pub(crate) fn open(
+    source: Arc<dyn Source>,
+    opening: &Opening<'_>,
+) -> Result<(Contents, Vec<ContainerKind>), OpenError> {
+    let mut source = source;
+    let mut containers = Vec::new();
+    loop {
+        match sniff_source(&*source) {
+            FileKind::Dump(kind) => return Ok((open_dump(kind, source, opening)?, containers)),
+            FileKind::Container(kind) if containers.len() < MAX_DEPTH => {
+                source = container::open(kind, source, opening)?;
+                containers.push(kind);
+            }
+            kind => return Err(OpenError::NotADump { path: opening.path.to_owned(), kind }),
+        }
+    }
+}
+
+fn open_dump(
+    kind: DumpKind,
+    source: Arc<dyn Source>,
+    opening: &Opening<'_>,
+) -> Result<Contents, OpenError> {
+    match kind {
+        DumpKind::ElfCore => elf::open(source, opening),
+        DumpKind::Kdump => kdump::open(source, opening),
+        DumpKind::QemuStream => Err(opening.not_yet(kind)),
+        DumpKind::Vmware => Err(opening.not_yet(kind)),
+        DumpKind::Lime => Err(opening.not_yet(kind)),
+        DumpKind::Avml => Err(opening.not_yet(kind)),
+        DumpKind::Sadump => Err(opening.not_yet(kind)),
+    }
+}
