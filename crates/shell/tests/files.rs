@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Every guest by a dump that has all of the kernel's own pages: makedumpfile 1.7.8 takes some of
 /// 7.x for pages of users and leaves them out of its filtered dumps.
 fn exact_guests() -> Vec<Guest> {
-    let products = mortis_lab::available();
+    let products = guests::products();
     let exact = |guest: &Guest| {
         let of_guest = |capture: &str| {
             products.iter().find(|product| {
@@ -203,7 +203,7 @@ fn users_of_a_file_are_found_by_path_and_by_inode() {
 
 /// The whole dumps: only they have what files hold.
 fn raw_guests() -> Vec<Guest> {
-    let products = mortis_lab::available().into_iter();
+    let products = guests::products().into_iter();
     let raw = products.filter(|product| product.capture == "raw" && product.case == "sysrq");
     raw.map(|product| Guest { kernel: product.kernel, case: product.case, dump: product.path })
         .collect()

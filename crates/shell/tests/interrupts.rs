@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 fn guests() -> Vec<Guest> {
     let rank = |capture: &str| ["raw", "c23", "c31"].iter().position(|known| *known == capture);
     let mut best = BTreeMap::new();
-    for product in mortis_lab::available() {
+    for product in guests::products() {
         let Some(rank) = rank(&product.capture) else { continue };
         let entry =
             best.entry((product.kernel, product.case)).or_insert((rank, product.path.clone()));

@@ -71,7 +71,7 @@ fn guests() -> Vec<Guest> {
         _ => 3,
     };
     let mut best: BTreeMap<(String, String), (u32, PathBuf)> = BTreeMap::new();
-    for product in mortis_lab::available() {
+    for product in guests::products() {
         if matches!(product.case.as_str(), "oom" | "sample") {
             continue;
         }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 fn guests() -> Vec<Guest> {
     let rank = |capture: &str| ["raw", "c0", "c23", "c31"].iter().position(|c| *c == capture);
     let mut best: BTreeMap<String, (usize, Guest)> = BTreeMap::new();
-    for product in mortis_lab::available() {
+    for product in guests::products() {
         if product.case != "sysrq" {
             continue;
         }

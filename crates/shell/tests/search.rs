@@ -8,7 +8,7 @@ use mortis_shell::session::Session;
 use serde_json::Value;
 
 fn guest() -> Guest {
-    let guests = mortis_lab::available();
+    let guests = guests::products();
     let product =
         guests.into_iter().find(|product| product.case == "sysrq" && product.capture == "c31");
     let product = product.expect("the lab has made no dump: run `cargo xtask lab`");
@@ -141,7 +141,7 @@ fn stacks_are_searched_task_by_task() {
 
 #[test]
 fn user_memory_is_searched_where_it_is_in_the_dump() {
-    let raw = mortis_lab::available().into_iter().find(|product| {
+    let raw = guests::products().into_iter().find(|product| {
         product.case == "sysrq" && matches!(product.capture.as_str(), "raw" | "c0" | "e0")
     });
     let Some(product) = raw else { return };

@@ -91,10 +91,7 @@ impl Apt {
         names
             .lines()
             .filter_map(|name| name.strip_prefix("linux-image-"))
-            .filter(|release| release.ends_with(&format!("-{flavour}")))
-            // The archive also has a flavour that ends the same. (Releases of bookworm have an ABI
-            // number between dashes, so counting those does not tell.)
-            .filter(|release| !release.ends_with(&format!("-rt-{flavour}")))
+            .filter(|release| is_of_flavour(release, flavour))
             .max_by(|a, b| natural(a, b))
             .map(str::to_owned)
             .with_context(|| format!("the archive has no {prefix}*-{flavour}"))
@@ -144,7 +141,11 @@ pub fn unpack(packages: &[PathBuf], dir: &Path) -> Result<()> {
         }
     }
     for package in packages {
-        run(command("dpkg-deb").arg("-x").arg(package).arg(dir))?;
+        // `dpkg-deb -x` would put the folders that older packages have in the links' place.
+        pipe(
+            command("dpkg-deb").arg("--fsys-tarfile").arg(package),
+            command("tar").args(["-x", "-p", "--keep-directory-symlink", "-C"]).arg(dir),
+        )?;
     }
     Ok(())
 }
@@ -155,6 +156,15 @@ pub fn unpack_members(package: &Path, dir: &Path, patterns: &[String]) -> Result
         command("dpkg-deb").arg("--fsys-tarfile").arg(package),
         command("tar").arg("-x").arg("-C").arg(dir).arg("--wildcards").args(patterns),
     )
+}
+
+/// Whether `release` is a version and then the flavour. Other flavours may end the same
+/// (`-cloud-amd64` as `-amd64`), and a version may have dashes of its own (`6.1.0-50`), but each
+/// part of it has a digit.
+fn is_of_flavour(release: &str, flavour: &str) -> bool {
+    let version = release.strip_suffix(flavour).and_then(|rest| rest.strip_suffix('-'));
+    let part = version.and_then(|version| version.rsplit('-').next());
+    part.is_some_and(|part| part.contains(|c: char| c.is_ascii_digit()))
 }
 
 /// Compares with runs of digits as numbers.
@@ -177,8 +187,26 @@ fn natural(a: &str, b: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use super::natural;
+    use super::{is_of_flavour, natural};
     use std::cmp::Ordering;
+
+    #[test]
+    fn flavours_that_end_the_same() {
+        let releases = [
+            "6.1.0-50-amd64",
+            "6.12.117+deb13-amd64",
+            "6.12.117+deb13-cloud-amd64",
+            "6.12.117+deb13-rt-amd64",
+            "6.12.117+deb13-amd64-dbg",
+        ];
+        let of = |flavour| {
+            let is_one = |release: &&&str| is_of_flavour(release, flavour);
+            releases.iter().filter(is_one).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(of("amd64"), &releases[..2]);
+        assert_eq!(of("cloud-amd64"), &releases[2..3]);
+        assert_eq!(of("rt-amd64"), &releases[3..4]);
+    }
 
     #[test]
     fn releases_in_order() {

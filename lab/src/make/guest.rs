@@ -89,18 +89,35 @@ pub fn run(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Re
 /// The guest's own RAM file system: just enough to find the disk.
 fn boot_image(store: &Store, kernel: &Kernel, to: &Path) -> Result<()> {
     let mut cpio = Cpio::with_busybox(APPLETS)?;
-    cpio.bytes("init", INIT.as_bytes());
-    let module = store.kernel(kernel.key).join("modules/virtio_blk.ko");
-    cpio.file("modules/virtio_blk.ko", &module)?;
+    pid_1(&mut cpio, store, kernel, INIT)?;
     cpio.write(to)
+}
+
+/// The script that is pid 1, with what it needs to find a disk.
+fn pid_1(cpio: &mut Cpio, store: &Store, kernel: &Kernel, script: &str) -> Result<()> {
+    let modules = store.kernel(kernel.key).join("modules");
+    for name in kernel.first.iter().chain(&["virtio_blk"]) {
+        let name = format!("{name}.ko");
+        cpio.file(&format!("modules/{name}"), &modules.join(&name))?;
+    }
+    if kernel.first.is_empty() {
+        cpio.bytes("init", script.as_bytes());
+        return Ok(());
+    }
+    let mut first = "#!/bin/busybox sh\n".to_owned();
+    for name in kernel.first {
+        first.push_str(&format!("/bin/busybox insmod /modules/{name}.ko\n"));
+    }
+    first.push_str("exec /init.lab\n");
+    cpio.bytes("init", first.as_bytes());
+    cpio.bytes("init.lab", script.as_bytes());
+    Ok(())
 }
 
 /// The capture kernel's RAM file system.
 fn capture_image(store: &Store, kernel: &Kernel, captures: &[&str], to: &Path) -> Result<()> {
     let mut cpio = Cpio::with_busybox(APPLETS)?;
-    cpio.bytes("init", CAPTURE.as_bytes());
-    let module = store.kernel(kernel.key).join("modules/virtio_blk.ko");
-    cpio.file("modules/virtio_blk.ko", &module)?;
+    pid_1(&mut cpio, store, kernel, CAPTURE)?;
     cpio.file("bin/makedumpfile", &peers::makedumpfile(store))?;
     cpio.directory("lib64");
     for library in peers::makedumpfile_libraries(store)? {

@@ -15,7 +15,7 @@ use crate::table::{Kernel, Layout, MODULES, SERVICE_MODULES};
 /// Fetches the kernel unless it is there.
 pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
     let there = Manifest::read(&store.kernel(kernel.key));
-    if there.is_some_and(|manifest| manifest.get("modules") == Some(&module_names())) {
+    if there.is_some_and(|manifest| manifest.get("modules") == Some(&module_names(kernel))) {
         return Ok(());
     }
     host::check()?;
@@ -37,18 +37,18 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
     thread::scope(|scope| {
         let symbols = scope.spawn(|| {
             let files = archive.download(&debug, &work.join("dbg"))?;
-            debug_files(&files[0], &work.join("debug"), &product, &release)
+            debug_files(&files[0], &work.join("debug"), &product, kernel, &release)
         });
         let files = archive.download(&image, &work.join("image"))?;
         apt::unpack(&files, &work.join("root"))?;
-        image_files(&work.join("root"), &product, &release)?;
+        image_files(&work.join("root"), &product, kernel, &release)?;
         symbols.join().unwrap_or_else(|_| anyhow::bail!("unpacking panicked"))
     })?;
     let mut manifest = Manifest::default();
     manifest.set("kernel", kernel.key);
     manifest.set("release", &release);
     manifest.set("suite", kernel.suite);
-    manifest.set("modules", module_names());
+    manifest.set("modules", module_names(kernel));
     manifest.write(&product)?;
     store.place(&product, &store.root().join("kernels").join(&release))?;
     store.set_release(kernel.key, &release)?;
@@ -56,7 +56,7 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
 }
 
 /// vmlinuz, System.map, config and the modules that guests load.
-fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
+fn image_files(root: &Path, product: &Path, kernel: &Kernel, release: &str) -> Result<()> {
     // Packages from before the merge of /usr have them in /lib.
     let merged = root.join("usr/lib/modules").join(release);
     let modules = if merged.exists() { merged } else { root.join("lib/modules").join(release) };
@@ -68,7 +68,7 @@ fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
             fs::rename(&from, &to).with_context(|| format!("no {}", from.display()))?;
         }
     }
-    for module in modules_wanted() {
+    for module in modules_wanted(kernel) {
         // None: built in, or this kernel does not have it.
         let Some(path) = find(&modules.join("kernel"), &format!("{module}.ko"))? else {
             continue;
@@ -90,11 +90,17 @@ fn image_files(root: &Path, product: &Path, release: &str) -> Result<()> {
 }
 
 /// vmlinux and the modules' debug information.
-fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Result<()> {
+fn debug_files(
+    package: &Path,
+    work: &Path,
+    product: &Path,
+    kernel: &Kernel,
+    release: &str,
+) -> Result<()> {
     fs::create_dir_all(work)?;
     // Which of two places is the file and which the link differs between packages.
     let mut patterns = vec!["./usr/lib/debug/*/vmlinux*".to_owned()];
-    patterns.extend(modules_wanted().map(|module| format!("./usr/lib/debug/*/{module}.ko")));
+    patterns.extend(modules_wanted(kernel).map(|module| format!("./usr/lib/debug/*/{module}.ko")));
     // Modules that this kernel does not have are not found: tar's complaint means nothing then.
     let unpacked = apt::unpack_members(package, work, &patterns);
     let debug = work.join("usr/lib/debug");
@@ -105,7 +111,7 @@ fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Re
         return unpacked.and(Err(anyhow::anyhow!("no vmlinux in {}", package.display())));
     };
     fs::rename(vmlinux, product.join("vmlinux"))?;
-    for module in modules_wanted() {
+    for module in modules_wanted(kernel) {
         let name = format!("{module}.ko");
         if let Some(path) = find(&inside, &name)? {
             fs::rename(path, product.join("debug").join(&name))?;
@@ -115,13 +121,13 @@ fn debug_files(package: &Path, work: &Path, product: &Path, release: &str) -> Re
 }
 
 /// The modules that some guest loads.
-fn modules_wanted() -> impl Iterator<Item = &'static str> {
-    MODULES.iter().chain(SERVICE_MODULES).copied()
+fn modules_wanted(kernel: &Kernel) -> impl Iterator<Item = &'static str> {
+    MODULES.iter().chain(SERVICE_MODULES).chain(kernel.first).copied()
 }
 
 /// Their names, to tell whether a kernel unpacked earlier has them all.
-fn module_names() -> String {
-    modules_wanted().collect::<Vec<_>>().join(" ")
+fn module_names(kernel: &Kernel) -> String {
+    modules_wanted(kernel).collect::<Vec<_>>().join(" ")
 }
 
 /// The file in `dir` or below whose name starts with `name`.

@@ -24,17 +24,15 @@ const SOURCES: &[(&str, &str)] = &[
 ];
 
 /// What compiling needs; their dependencies come along.
-const PACKAGES: &[&str] = &[
-    "gcc",
-    "libc6-dev",
-    "make",
-    "pahole",
-    "dash",
-    "coreutils",
-    "sed",
-    "grep",
-    "mawk",
-    "findutils",
+const PACKAGES: &[&str] =
+    &["gcc", "libc6-dev", "make", "dash", "coreutils", "sed", "grep", "mawk", "findutils"];
+
+/// Besides, the first name of each that the suite has.
+const RENAMED: &[&[&str]] = &[
+    // Of its own since bookworm.
+    &["pahole", "dwarves"],
+    // Renamed when time_t became 64 bits wide (trixie).
+    &["libssl3t64", "libssl3", "libssl1.1"],
 ];
 
 /// Dependencies that nothing here runs.
@@ -65,14 +63,17 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
         fs::write(path, text)?;
     }
     // With vmlinux at hand the module gets its BTF too, as a distribution's modules have.
-    let vmlinux = root.join(format!("usr/src/linux-headers-{release}/vmlinux"));
-    if !vmlinux.exists() {
+    // (bookworm's build system leaves out the program that this takes.)
+    let headers = root.join(format!("usr/src/linux-headers-{release}"));
+    let vmlinux = headers.join("vmlinux");
+    let ids = headers.join("tools/bpf/resolve_btfids/resolve_btfids");
+    if !vmlinux.exists() && ids.exists() {
         fs::hard_link(store.kernel(kernel.key).join("vmlinux"), &vmlinux)
             .with_context(|| vmlinux.display().to_string())?;
     }
     let script = format!(
         "set -e; make -C /usr/src/linux-headers-{release} M=/build/module modules 2>&1; \
-         gcc -static -O1 -g -Wall -o /build/guest/guest /build/guest/*.c -lpthread 2>&1; \
+         gcc -static -O1 -DBPF_ATOMIC=0xc0 -g -Wall -o /build/guest/guest /build/guest/*.c -lpthread 2>&1; \
          gcc --version > /build/gcc-version"
     );
     run(&mut chroot(&root, &script)?).context("compiling in the chroot")?;
@@ -95,15 +96,18 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     }
     let archive = apt::Apt::open(store, kernel.suite)?;
     progress(format_args!("{}: fetching the compiler of {}", kernel.key, kernel.suite));
-    let version = release.strip_suffix(&format!("-{}", kernel.flavour)).unwrap_or(release);
     let mut wanted = PACKAGES.to_vec();
-    // Renamed when time_t became 64 bits wide (trixie).
-    wanted.push(if archive.has("libssl3t64")? { "libssl3t64" } else { "libssl3" });
+    for names in RENAMED {
+        for name in *names {
+            if archive.has(name)? {
+                wanted.push(name);
+                break;
+            }
+        }
+    }
     let mut packages = archive.closure(&wanted)?;
     packages.retain(|name| !UNUSED.iter().any(|unused| name.starts_with(unused)));
-    packages.push(format!("linux-headers-{release}"));
-    packages.push(format!("linux-headers-{version}-common"));
-    packages.push(format!("linux-kbuild-{version}"));
+    packages.extend(headers(&archive, kernel, release)?);
     let work = store.temporary("toolchain")?;
     let files = archive.download(&packages, &work.join("debs"))?;
     let product = work.join("product");
@@ -128,6 +132,19 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     manifest.write(&product)?;
     store.place(&product, &root)?;
     crate::store::remove(&work)
+}
+
+/// The packages of the kernel's headers and of its build system.
+fn headers(archive: &apt::Apt, kernel: &Kernel, release: &str) -> Result<[String; 3]> {
+    let version = release.strip_suffix(&format!("-{}", kernel.flavour)).unwrap_or(release);
+    let common = if kernel.flavour.starts_with("rt-") { "common-rt" } else { "common" };
+    // Up to bookworm one package serves all releases of a series.
+    let mut kbuild = format!("linux-kbuild-{version}");
+    if !archive.has(&kbuild)? {
+        kbuild = format!("linux-kbuild-{}", kernel.series.trim_end_matches('.'));
+    }
+    let headers = format!("linux-headers-{release}");
+    Ok([headers, format!("linux-headers-{version}-{common}"), kbuild])
 }
 
 /// A shell script inside `root`, with or without being root.

@@ -21,7 +21,7 @@ pub struct Guest {
 impl Guest {
     /// Every guest of the lab that wrote its tasks down, by its filtered dump.
     pub fn all() -> Vec<Guest> {
-        let guests: Vec<Guest> = mortis_lab::available()
+        let guests: Vec<Guest> = products()
             .into_iter()
             .filter(|product| product.capture == whole_kernel(&product.kernel))
             .map(|product| Guest { kernel: product.kernel, case: product.case, dump: product.path })
@@ -72,6 +72,16 @@ impl Guest {
     pub fn session(&self) -> Session {
         session(std::slice::from_ref(&self.dump))
     }
+}
+
+/// The kernels that tests over all guests are written for. The lab has others, which tests name.
+const KERNELS: [&str; 2] = ["6.12", "7.x"];
+
+/// Every dump there is of these kernels.
+pub fn products() -> Vec<mortis_lab::Product> {
+    let mut products = mortis_lab::available();
+    products.retain(|product| KERNELS.contains(&product.kernel.as_str()));
+    products
 }
 
 /// The capture that leaves out what it should and no page of the kernel: makedumpfile 1.7.8's
