@@ -4,7 +4,7 @@ use crate::contents::{Contents, PageCounts};
 use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
 use crate::notes::Notes;
-use crate::open::{self, OpenError, OpenOptions, Opening};
+use crate::open::{self, OpenError, OpenOptions, Opening, Remarks};
 use crate::sniff::ContainerKind;
 use crate::source::{FileSource, Source};
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -19,6 +19,7 @@ pub struct Dump {
     size: u64,
     containers: Vec<ContainerKind>,
     contents: Contents,
+    remarks: Remarks,
     /// Stands in front of the memory where there is one.
     view: Option<Arc<dyn PhysicalMemory>>,
 }
@@ -77,9 +78,10 @@ impl Dump {
     ) -> Result<Self, OpenError> {
         let path = name.as_ref();
         let size = source.len();
-        let opening = Opening { path, options: &options };
+        let opening = Opening::new(path, &options);
         let (contents, containers) = open::open(source, &opening)?;
-        Ok(Self { files: vec![path.to_owned()], size, containers, contents, view: None })
+        let remarks = opening.take_remarks();
+        Ok(Self { files: vec![path.to_owned()], size, containers, contents, remarks, view: None })
     }
 
     /// The files that the dump is made of.
@@ -201,9 +203,15 @@ impl Dump {
         self.contents.incomplete
     }
 
+    /// What was noticed on the way into the dump and may explain what is missing: parts of a set
+    /// that were not given, a compressed file that ends early.
+    pub fn warnings(&self) -> &[String] {
+        &self.remarks.warnings
+    }
+
     /// Whether the file is shorter than its headers say. Counts the kdump bitmap on first use.
     pub fn is_truncated(&self) -> bool {
-        self.contents.memory.is_truncated()
+        self.remarks.cut_short || self.contents.memory.is_truncated()
     }
 
     /// How many pages there are. Counts both kdump bitmaps on first use.

@@ -18,14 +18,12 @@ const MAGIC: &[u8; 8] = b"MORTISIX";
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The place of one index.
-#[allow(dead_code, reason = "the readers that make an index use it")]
 pub(crate) struct IndexFile {
     path: PathBuf,
     /// Stands at the start of the file: what it is an index of.
     header: Vec<u8>,
 }
 
-#[allow(dead_code, reason = "the readers that make an index use it")]
 impl IndexFile {
     /// The place for an index of `source`; `what` names the kind of index and its version. `None`
     /// where there is no folder, or the source has no identity.
@@ -64,6 +62,7 @@ impl IndexFile {
         Some(file)
     }
 
+    #[allow(dead_code, reason = "the readers that make a small index use it")]
     /// Reads all of the index, if it is there and of this very source.
     pub(crate) fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -120,7 +119,7 @@ mod tests {
         fs::write(&dump, b"first").expect("a file");
         let options =
             OpenOptions { index_folder: Some(folder.join("index")), ..Default::default() };
-        let opening = Opening { path: &dump, options: &options };
+        let opening = Opening::new(&dump, &options);
         let index = || {
             let source = FileSource::open(&dump).expect("it opens");
             IndexFile::of(&opening, &source, "test 1").expect("a folder and an identity")

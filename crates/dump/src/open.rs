@@ -11,7 +11,7 @@ use crate::kdump::{self, HeaderError};
 use crate::sniff::{ContainerKind, DumpKind, FileKind, sniff_source};
 use crate::source::Source;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Containers in containers: no file that somebody made has more.
 const MAX_DEPTH: usize = 8;
@@ -111,14 +111,52 @@ pub(crate) struct Opening<'a> {
     /// The file, for messages and for the names of files beside it.
     pub(crate) path: &'a Path,
     pub(crate) options: &'a OpenOptions,
+    /// What is to be told to who opens the file, and whether a part of the file is missing.
+    remarks: Mutex<Remarks>,
+}
+
+/// What was noticed on the way into a dump.
+#[derive(Default)]
+pub(crate) struct Remarks {
+    pub(crate) warnings: Vec<String>,
+    /// What the dump is wrapped in ends early.
+    pub(crate) cut_short: bool,
+}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn new(path: &'a Path, options: &'a OpenOptions) -> Self {
+        Self { path, options, remarks: Mutex::default() }
+    }
 }
 
 impl Opening<'_> {
+    #[allow(dead_code, reason = "not every reader has a use for it")]
+    /// Keeps something that who opens the file should know. A text names no file.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        self.remarks().warnings.push(text.into());
+    }
+
+    /// As [`Opening::warn`], of a container that ends early: the dump is truncated, whether its
+    /// reader notices or not.
+    pub(crate) fn cut_short(&self, text: impl Into<String>) {
+        let mut remarks = self.remarks();
+        remarks.warnings.push(text.into());
+        remarks.cut_short = true;
+    }
+
+    /// What was noticed up to now; forgets it.
+    pub(crate) fn take_remarks(&self) -> Remarks {
+        std::mem::take(&mut *self.remarks())
+    }
+
+    fn remarks(&self) -> MutexGuard<'_, Remarks> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells how far a long step is.
     ///
     /// # Errors
     /// [`OpenError::Stopped`].
-    #[allow(dead_code, reason = "the readers that take a pass over their file use it")]
     pub(crate) fn progress(
         &self,
         step: &'static str,
@@ -138,7 +176,6 @@ impl Opening<'_> {
     }
 
     /// The contents are damaged: what, and where.
-    #[allow(dead_code, reason = "not every reader has a use for it")]
     pub(crate) fn damaged(&self, what: impl Into<String>) -> OpenError {
         OpenError::Damaged { path: self.path.to_owned(), what: what.into() }
     }

@@ -98,7 +98,6 @@ pub(crate) struct PartSource {
 
 impl PartSource {
     /// At most `len` bytes of `source` from `start` on; less where the source ends before.
-    #[allow(dead_code, reason = "containers that need no decoding use it")]
     pub(crate) fn new(source: Arc<dyn Source>, start: u64, len: u64) -> Self {
         let len = len.min(source.len().saturating_sub(start));
         Self { source, start, len }

@@ -1,6 +1,7 @@
 //! From file names to a session: what each file is, and what to do when one cannot be opened.
 
 use crate::commands;
+use crate::messages;
 use crate::open_progress::open_progress;
 use crate::output::Interrupt;
 use crate::session::{OpenedFiles, Session, Settings};
@@ -205,6 +206,9 @@ fn open_session(
     options: Options,
     settings: Settings,
 ) -> Result<Session, OpenFailure> {
+    for warning in dump.warnings() {
+        messages::tell(&messages::warning_line(warning));
+    }
     let dump = Arc::new(dump);
     let dump_path = dump.files().first().cloned().unwrap_or_default();
     let vmlinux = match &vmlinux_path {

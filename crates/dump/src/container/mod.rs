@@ -1,28 +1,32 @@
 //! What a dump may be wrapped in: each container gives the [`Source`] of what is inside.
 
+mod compressed;
+
 use crate::open::{OpenError, Opening};
 use crate::sniff::{ContainerKind, FileKind};
 use crate::source::Source;
+use compressed::Codec;
 use std::sync::Arc;
 
 /// Opens a container.
 pub(crate) fn open(
     kind: ContainerKind,
-    _source: Arc<dyn Source>,
+    source: Arc<dyn Source>,
     opening: &Opening<'_>,
 ) -> Result<Arc<dyn Source>, OpenError> {
     let not_yet =
         || OpenError::NotADump { path: opening.path.to_owned(), kind: FileKind::Container(kind) };
+    let decompressed = |codec| compressed::decompressed(codec, Arc::clone(&source), opening);
     match kind {
         ContainerKind::Flattened => Err(not_yet()),
         ContainerKind::LibvirtSave => Err(not_yet()),
         ContainerKind::Qcow2 => Err(not_yet()),
-        ContainerKind::Gzip => Err(not_yet()),
-        ContainerKind::Xz => Err(not_yet()),
-        ContainerKind::Zstd => Err(not_yet()),
-        ContainerKind::Bzip2 => Err(not_yet()),
-        ContainerKind::Lz4 => Err(not_yet()),
-        ContainerKind::Lzop => Err(not_yet()),
+        ContainerKind::Gzip => decompressed(Codec::Gzip),
+        ContainerKind::Xz => decompressed(Codec::Xz),
+        ContainerKind::Zstd => decompressed(Codec::Zstd),
+        ContainerKind::Bzip2 => decompressed(Codec::Bzip2),
+        ContainerKind::Lz4 => decompressed(Codec::Lz4),
+        ContainerKind::Lzop => decompressed(Codec::Lzop),
         ContainerKind::Tar => Err(not_yet()),
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is shared with the reader in `mortis-dump`: a mistake in an offset there is not
 //! repeated here. Everything is deterministic. Memory with [`Faults`] stands in front of real dumps.
 
+mod compressed;
 mod elf;
 mod faults;
 mod kdump;
@@ -10,6 +11,7 @@ mod notes;
 mod random;
 mod terabyte;
 
+pub use compressed::Wrapping;
 pub use elf::{ElfWriter, Load};
 pub use faults::{Faults, FaultyMemory, WatchedMemory};
 pub use kdump::{Codec, KdumpWriter, Offsets, Stored};
