@@ -1,9 +1,9 @@
-//! Page decompression: one page of one of makedumpfile's four compressions.
+//! Page compression and decompression: one page of one of makedumpfile's four compressions.
 //!
 //! The state that zlib and zstd need is kept for each thread, because setting it up costs more
 //! than a page.
 
-use crate::lzo;
+use crate::{lzo, lzo_encoder};
 use std::cell::RefCell;
 
 /// How one page is stored.
@@ -36,6 +36,17 @@ thread_local! {
     });
 }
 
+thread_local! {
+    /// With the level that it is for.
+    static ZLIB_ENCODER: RefCell<Option<(u8, flate2::Compress)>> = const { RefCell::new(None) };
+    static LZO_ENCODER: RefCell<lzo_encoder::Encoder> = RefCell::new(lzo_encoder::Encoder::new());
+    static SNAPPY_ENCODER: RefCell<snap::raw::Encoder> = RefCell::new(snap::raw::Encoder::new());
+    /// With the level that it is for.
+    #[cfg(feature = "zstd")]
+    static ZSTD_ENCODER: RefCell<Option<(u8, zstd::bulk::Compressor<'static>)>> =
+        const { RefCell::new(None) };
+}
+
 /// No page needs a larger window, and a hostile frame may ask for gigabytes.
 #[cfg(not(feature = "zstd"))]
 const MAX_ZSTD_WINDOW: u64 = 8 << 20;
@@ -51,6 +62,76 @@ impl Codec {
         }?;
         if len == page.len() { Ok(()) } else { Err(Damaged) }
     }
+
+    /// Appends `page` compressed to `out`; nothing, or more than a page, if it does not shrink.
+    /// `level` is for zlib and zstd.
+    pub(crate) fn compress(self, level: u8, page: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Codec::Zlib => compress_zlib(level, page, out),
+            Codec::Lzo => {
+                LZO_ENCODER.with_borrow_mut(|encoder| encoder.compress(page, out));
+            }
+            Codec::Snappy => compress_snappy(page, out),
+            Codec::Zstd => compress_zstd(level, page, out),
+        }
+    }
+}
+
+fn compress_zlib(level: u8, page: &[u8], out: &mut Vec<u8>) {
+    ZLIB_ENCODER.with_borrow_mut(|kept| {
+        let encoder = match kept {
+            Some((of, encoder)) if *of == level => {
+                encoder.reset();
+                encoder
+            }
+            kept => {
+                let level = flate2::Compression::new(u32::from(level));
+                &mut kept.insert((level.level() as u8, flate2::Compress::new(level, true))).1
+            }
+        };
+        let start = out.len();
+        // What does not fit into a page is not wanted.
+        out.resize(start + page.len(), 0);
+        let done = encoder.compress(page, &mut out[start..], flate2::FlushCompress::Finish);
+        let len = match done {
+            Ok(flate2::Status::StreamEnd) => encoder.total_out() as usize,
+            Ok(_) | Err(_) => 0,
+        };
+        out.truncate(start + len);
+    });
+}
+
+fn compress_snappy(page: &[u8], out: &mut Vec<u8>) {
+    SNAPPY_ENCODER.with_borrow_mut(|encoder| {
+        let start = out.len();
+        out.resize(start + snap::raw::max_compress_len(page.len()), 0);
+        let len = encoder.compress(page, &mut out[start..]).unwrap_or(0);
+        out.truncate(start + len);
+    });
+}
+
+#[cfg(feature = "zstd")]
+fn compress_zstd(level: u8, page: &[u8], out: &mut Vec<u8>) {
+    ZSTD_ENCODER.with_borrow_mut(|kept| {
+        let encoder = match kept {
+            Some((of, encoder)) if *of == level => encoder,
+            kept => match zstd::bulk::Compressor::new(i32::from(level)) {
+                Ok(encoder) => &mut kept.insert((level, encoder)).1,
+                Err(_) => return,
+            },
+        };
+        let start = out.len();
+        out.resize(start + page.len(), 0);
+        let len = encoder.compress_to_buffer(page, &mut out[start..]).unwrap_or(0);
+        out.truncate(start + len);
+    });
+}
+
+/// The level is that of the only encoder there is.
+#[cfg(not(feature = "zstd"))]
+fn compress_zstd(_level: u8, page: &[u8], out: &mut Vec<u8>) {
+    let fastest = ruzstd::encoding::CompressionLevel::Fastest;
+    out.extend(ruzstd::encoding::compress_to_vec(page, fastest));
 }
 
 fn zlib(data: &[u8], page: &mut [u8]) -> Result<usize, Damaged> {

@@ -3,6 +3,7 @@
 use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
 use crate::notes::{self, Notes};
+use crate::source::Source;
 use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::{CpuRegisters, PhysicalMemory};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub(crate) struct Contents {
     /// Whether the writer marked the dump as one that it could not finish.
     pub(crate) incomplete: bool,
     pub(crate) kdump: Option<KdumpFacts>,
+    /// The file out of everything that it is wrapped in.
+    pub(crate) image: Option<Arc<dyn Source>>,
 }
 
 impl Contents {
@@ -56,6 +59,7 @@ impl Contents {
             vmcoreinfo: None,
             incomplete: false,
             kdump: None,
+            image: None,
         }
     }
 

@@ -129,6 +129,16 @@ impl Dump {
         }
     }
 
+    /// Whether memory is seen through something.
+    pub(crate) fn has_view(&self) -> bool {
+        self.view.is_some()
+    }
+
+    /// The file out of everything that it is wrapped in; `None` for a dump of several files.
+    pub(crate) fn image(&self) -> Option<&Arc<dyn Source>> {
+        self.contents.image.as_ref().filter(|_| self.files.len() == 1)
+    }
+
     fn memory_ref(&self) -> &dyn PhysicalMemory {
         match &self.view {
             Some(view) => &**view,

@@ -36,6 +36,7 @@ mod format;
 mod index_file;
 mod kdump;
 mod lzo;
+mod lzo_encoder;
 mod note_search;
 mod notes;
 mod open;
@@ -43,6 +44,7 @@ mod region;
 mod sniff;
 mod source;
 mod vmcoreinfo;
+pub mod write;
 
 pub use contents::PageCounts;
 pub use cpu_state::{CpuState, Segment};

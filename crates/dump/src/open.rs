@@ -190,7 +190,11 @@ pub(crate) fn open(
     let mut containers = Vec::new();
     loop {
         match sniff_source(&*source) {
-            FileKind::Dump(kind) => return Ok((open_dump(kind, source, opening)?, containers)),
+            FileKind::Dump(kind) => {
+                let image = Some(Arc::clone(&source));
+                let contents = Contents { image, ..open_dump(kind, source, opening)? };
+                return Ok((contents, containers));
+            }
             FileKind::Container(kind) if containers.len() < MAX_DEPTH => {
                 source = container::open(kind, source, opening)?;
                 containers.push(kind);

@@ -81,6 +81,39 @@ impl X86_64Registers {
         }
     }
 
+    /// As words of a `struct user_regs_struct`.
+    pub const fn to_user_regs(&self) -> [u64; Self::USER_REGS_SIZE / 8] {
+        [
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.rbp,
+            self.rbx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.rax,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.orig_rax,
+            self.rip,
+            self.cs,
+            self.rflags,
+            self.rsp,
+            self.ss,
+            self.fs_base,
+            self.gs_base,
+            self.ds,
+            self.es,
+            self.fs,
+            self.gs,
+        ]
+    }
+
     /// Whether the CPU was in user mode: the privilege bits of CS say so.
     pub const fn in_user_mode(&self) -> bool {
         self.cs & 3 == 3
