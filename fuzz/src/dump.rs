@@ -45,5 +45,5 @@ pub(crate) fn ask_everything(data: &[u8], kind: FileKind) {
     }
     // A hostile header may speak of petabytes.
     let mut stretches = 0..4;
-    let _ = Vmcoreinfo::find_in_memory(&dump, |_| stretches.next().is_some());
+    let _ = Vmcoreinfo::find_in_memory(&dump, |_| stretches.next().is_some(), |_| false);
 }

@@ -17,38 +17,67 @@ const NAME_OFFSET: u64 = 12;
 const FIRST_LINE: &[u8] = b"OSRELEASE=";
 /// What one read takes.
 const STRETCH: u64 = 1 << 20;
-/// The most notes that are returned: the kernel has one.
+/// The most notes that are looked at in one stretch: the kernel has one.
 const MAX_FOUND: usize = 16;
 
 impl Vmcoreinfo {
-    /// Looks through all of `memory` for notes, and says where each starts. Reads everything that
-    /// the dump holds, in the order of addresses, as long as `go_on` with the address reached
-    /// says so.
+    /// Looks through `memory` for the first note that is `wanted`. Reads what the dump holds, in
+    /// the order of addresses, as long as `go_on` with the address reached says so.
     pub fn find_in_memory(
         memory: &dyn PhysicalMemory,
         mut go_on: impl FnMut(PhysAddr) -> bool,
-    ) -> Vec<(PhysAddr, Vmcoreinfo)> {
-        let finder = Finder::new(NAME);
-        let mut found = Vec::new();
+        mut wanted: impl FnMut(&Vmcoreinfo) -> bool,
+    ) -> Option<Self> {
         let mut bytes = vec![0; STRETCH as usize];
         for range in memory.ranges() {
             let mut at = range.start.0;
             while at < range.end.0 {
-                if !go_on(PhysAddr(at)) || found.len() >= MAX_FOUND {
-                    return found;
+                if !go_on(PhysAddr(at)) {
+                    return None;
                 }
                 let len = STRETCH.min(range.end.0 - at) as usize;
-                let next = at + len as u64;
                 for (start, bytes) in readable(memory, at, &mut bytes[..len]) {
-                    let hits = finder.find_iter(bytes).filter_map(|hit| {
-                        note_at(memory, (start + hit as u64).checked_sub(NAME_OFFSET)?)
-                    });
-                    found.extend(hits);
+                    let mut found = Self::find_in(memory, PhysAddr(start), bytes).into_iter();
+                    if let Some((_, vmcoreinfo)) = found.find(|(_, found)| wanted(found)) {
+                        return Some(vmcoreinfo);
+                    }
                 }
-                at = next;
+                at += len as u64;
             }
         }
-        found
+        None
+    }
+
+    /// The notes in `bytes`, which are those of `memory` at `start`, and where each starts. The
+    /// first may begin before them, the last go on behind.
+    pub fn find_in(
+        memory: &dyn PhysicalMemory,
+        start: PhysAddr,
+        bytes: &[u8],
+    ) -> Vec<(PhysAddr, Self)> {
+        let finder = Finder::new(NAME);
+        let hits = finder.find_iter(bytes).filter_map(|hit| {
+            let at = PhysAddr(start.0.checked_add(hit as u64)?.checked_sub(NAME_OFFSET)?);
+            Some((at, Self::note_at(memory, at)?))
+        });
+        hits.take(MAX_FOUND).collect()
+    }
+
+    /// The note that starts at `at`, if one does.
+    pub fn note_at(memory: &dyn PhysicalMemory, at: PhysAddr) -> Option<Self> {
+        let mut header = [0; 12];
+        memory.read(at, &mut header).ok()?;
+        let number = |index: usize| crate::field::u32_at(&header, index);
+        let (name_len, desc_len, kind) = (number(0)?, number(4)?, number(8)?);
+        if name_len as usize != NAME.len() || kind != 0 || desc_len as usize > Vmcoreinfo::MAX_SIZE
+        {
+            return None;
+        }
+        let len = header.len() + NAME.len().next_multiple_of(4) + desc_len as usize;
+        let mut note = vec![0; len];
+        memory.read(at, &mut note).ok()?;
+        let note = Notes::new(&note).next().filter(|note| note.name == b"VMCOREINFO")?;
+        note.desc.starts_with(FIRST_LINE).then(|| Self::parse(note.desc))
     }
 }
 
@@ -58,32 +87,16 @@ fn readable<'a>(
     start: u64,
     bytes: &'a mut [u8],
 ) -> Vec<(u64, &'a [u8])> {
-    if memory.read(PhysAddr(start), bytes).is_ok() {
+    if memory.read_once(PhysAddr(start), bytes).is_ok() {
         return vec![(start, bytes)];
     }
     let page_size = memory.page_size() as usize;
     let mut parts = Vec::new();
     for (index, page) in bytes.chunks_mut(page_size).enumerate() {
         let at = start + (index * page_size) as u64;
-        if memory.read(PhysAddr(at), page).is_ok() {
+        if memory.read_once(PhysAddr(at), page).is_ok() {
             parts.push((at, &*page));
         }
     }
     parts
-}
-
-/// The note that starts at `at`, if one does.
-fn note_at(memory: &dyn PhysicalMemory, at: u64) -> Option<(PhysAddr, Vmcoreinfo)> {
-    let mut header = [0; 12];
-    memory.read(PhysAddr(at), &mut header).ok()?;
-    let number = |index: usize| crate::field::u32_at(&header, index);
-    let (name_len, desc_len, kind) = (number(0)?, number(4)?, number(8)?);
-    if name_len as usize != NAME.len() || kind != 0 || desc_len as usize > Vmcoreinfo::MAX_SIZE {
-        return None;
-    }
-    let len = header.len() + NAME.len().next_multiple_of(4) + desc_len as usize;
-    let mut note = vec![0; len];
-    memory.read(PhysAddr(at), &mut note).ok()?;
-    let desc = Notes::new(&note).next()?.desc;
-    desc.starts_with(FIRST_LINE).then(|| (PhysAddr(at), Vmcoreinfo::parse(desc)))
 }

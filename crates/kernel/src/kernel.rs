@@ -14,6 +14,7 @@ use crate::modules::{Module, ModuleSymbolsByIndex};
 use crate::percpu::Cpus;
 use crate::task_list::TaskList;
 use crate::type_sources::TypeSources;
+use crate::vmcoreinfo_search;
 use crate::vmlinux::Vmlinux;
 use mortis_debuginfo::kallsyms::{Kallsyms, KallsymsTables};
 use mortis_debuginfo::symbols::{Symbol, SymbolList, SymbolTable};
@@ -88,7 +89,7 @@ impl Kernel {
     ) -> Result<Self, OpenKernelError> {
         let vmcoreinfo = match dump.vmcoreinfo() {
             Some(vmcoreinfo) => vmcoreinfo.clone(),
-            None => find_vmcoreinfo(&dump).ok_or(OpenKernelError::NoVmcoreinfo)?,
+            None => vmcoreinfo_search::find(&dump).ok_or(OpenKernelError::NoVmcoreinfo)?,
         };
         let swapper_pg_dir =
             vmcoreinfo.symbol("swapper_pg_dir").ok_or(OpenKernelError::NoKey("swapper_pg_dir"))?;
@@ -314,30 +315,8 @@ impl Kernel {
 }
 
 /// Where `address`, in the kernel's image, lies in physical memory.
-fn image_to_physical(address: u64, phys_base: u64) -> PhysAddr {
+pub(crate) fn image_to_physical(address: u64, phys_base: u64) -> PhysAddr {
     PhysAddr(address.wrapping_sub(x86_64::START_KERNEL_MAP).wrapping_add(phys_base))
-}
-
-/// The note that the kernel prepared at boot, found in its memory: dumps that a hypervisor wrote
-/// do not carry it along. A kernel that was booted before the one that died may have left its own
-/// behind, so only a note that leads to a page table in the dump counts.
-fn find_vmcoreinfo(dump: &Dump) -> Option<Vmcoreinfo> {
-    let memory = dump.memory();
-    let leads_to_page_table = |vmcoreinfo: &Vmcoreinfo| {
-        let root = vmcoreinfo.symbol("swapper_pg_dir").zip(vmcoreinfo.number("phys_base"));
-        root.is_some_and(|(swapper_pg_dir, phys_base)| {
-            memory.probe(image_to_physical(swapper_pg_dir, phys_base.cast_unsigned())).is_ok()
-        })
-    };
-    // Headers may speak of exabytes. No machine leaves this many megabytes in a row without a
-    // page at their start that its dump keeps.
-    const MAX_BARREN: u32 = 1 << 16;
-    let mut barren = 0;
-    let found = Vmcoreinfo::find_in_memory(&*memory, |reached| {
-        barren = if memory.probe(reached).is_ok() { 0 } else { barren + 1 };
-        barren < MAX_BARREN
-    });
-    found.into_iter().map(|(_, vmcoreinfo)| vmcoreinfo).find(leads_to_page_table)
 }
 
 impl VirtualMemory for Kernel {

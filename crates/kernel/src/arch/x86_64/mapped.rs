@@ -1,7 +1,7 @@
 //! Everything that a page table maps, in the order of addresses.
 
 use super::paging::{PAGE_SIZE_BIT, PRESENT, PROTNONE, PageTable};
-use mortis_memory::{PhysAddr, PhysicalMemory};
+use mortis_memory::{PhysAddr, PhysicalMemory, VirtAddr};
 
 /// Bytes of a table.
 const TABLE: usize = 4096;
@@ -34,6 +34,8 @@ struct Open {
 pub struct Mapped<'m> {
     memory: &'m dyn PhysicalMemory,
     encryption_mask: u64,
+    /// The bits above those that are translated.
+    upper: u64,
     end: u64,
     start: u64,
     open: Vec<Open>,
@@ -52,18 +54,43 @@ impl PageTable {
         end: u64,
         max_tables: u64,
     ) -> Mapped<'m> {
-        let top = if self.five_levels { 48 } else { 39 };
-        let mut walk = Mapped {
-            memory,
-            encryption_mask: self.encryption_mask,
-            // The upper half of the top table's entries is the kernel's.
-            end: end.min(256 << top),
-            start,
-            open: Vec::with_capacity(5),
-            tables_left: max_tables,
-        };
-        walk.descend(self.root, 0, top);
+        // The upper half of the top table's entries is the kernel's.
+        let end = end.min(256 << self.top());
+        self.mapped_in(memory, 0, start, end, max_tables)
+    }
+
+    /// The same for the upper half, where the kernel is.
+    pub fn mapped_by_kernel<'m>(
+        &self,
+        memory: &'m dyn PhysicalMemory,
+        start: VirtAddr,
+        end: VirtAddr,
+        max_tables: u64,
+    ) -> Mapped<'m> {
+        let translated = (512 << self.top()) - 1;
+        let (start, end) = (start.0 & translated, end.0 & translated);
+        self.mapped_in(memory, !translated, start, end, max_tables)
+    }
+
+    fn mapped_in<'m>(
+        &self,
+        memory: &'m dyn PhysicalMemory,
+        upper: u64,
+        start: u64,
+        end: u64,
+        max_tables: u64,
+    ) -> Mapped<'m> {
+        let open = Vec::with_capacity(5);
+        let encryption_mask = self.encryption_mask;
+        let mut walk =
+            Mapped { memory, encryption_mask, upper, end, start, open, tables_left: max_tables };
+        walk.descend(self.root, 0, self.top());
         walk
+    }
+
+    /// Each entry of the top table maps 2 to this power bytes.
+    fn top(&self) -> u32 {
+        if self.five_levels { 48 } else { 39 }
     }
 }
 
@@ -112,7 +139,8 @@ impl Iterator for Mapped<'_> {
             let size = 1u64 << shift;
             let is_huge = entry & PAGE_SIZE_BIT != 0 && matches!(shift, 21 | 30);
             if shift == 12 || is_huge {
-                return Some(MappedPage { address, physical: PhysAddr(frame & !(size - 1)), size });
+                let physical = PhysAddr(frame & !(size - 1));
+                return Some(MappedPage { address: address | self.upper, physical, size });
             }
             self.descend(PhysAddr(frame), address, shift - 9);
         }
@@ -188,6 +216,10 @@ mod tests {
         let tables = Tables(tables);
         let addresses: Vec<u64> =
             TABLE_OF.mapped(&tables, 0, 1 << 56, 100).map(|page| page.address).collect();
+        let (start, end) = (VirtAddr(u64::MAX << 47), VirtAddr(u64::MAX << 30));
+        let of_kernel = TABLE_OF.mapped_by_kernel(&tables, start, end, 100);
+        let of_kernel: Vec<u64> = of_kernel.map(|page| page.address).collect();
+        assert_eq!(of_kernel, [0xffff_8000_0000_0000]);
         assert_eq!(addresses, [0x7f80_0000_0000]);
     }
 
