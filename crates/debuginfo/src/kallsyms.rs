@@ -13,11 +13,15 @@
 //! for the version: it takes the form in which every name is well-formed and the kernel's own
 //! anchors (`_stext` and others, whose addresses VMCOREINFO tells) come out where they are.
 //!
+//! Where the tables stand is in VMCOREINFO since 6.0; for kernels before, [`KallsymsTables::search`]
+//! finds them in the kernel's image.
+//!
 //! Names stay compressed in memory and are expanded one at a time; the index by name is built
 //! when the first name is looked up.
 
 mod addresses;
 mod names;
+mod search;
 mod tables;
 
 pub use tables::{KallsymsError, KallsymsTables};

@@ -223,10 +223,10 @@ fn skip_hole(
     count: usize,
 ) -> usize {
     let hole_end = region.hole_in(&name).map_or(name.end, |hole| hole.end);
-    let markers = find_markers(region, count, positions);
+    let markers = Markers::find(region, count, positions);
     let first = positions.len() / MARKER_STEP + 1;
     for index in first..count.div_ceil(MARKER_STEP) {
-        let Some(at) = markers.and_then(|start| region.u32(start + index * 4)) else { continue };
+        let Some(at) = markers.and_then(|markers| markers.get(region, index)) else { continue };
         let at = at as usize;
         if at >= hole_end.min(region.bytes.len()) && region.hole_in(&(at..at + 1)).is_none() {
             positions.resize(index * MARKER_STEP, None);
@@ -237,35 +237,55 @@ fn skip_hole(
     name.start
 }
 
-/// Where `kallsyms_markers` starts in `region`, which ends where the tokens start. It is the
-/// last table in the region but for `kallsyms_seqs_of_names`, of three or four bytes a symbol,
-/// which stood between in 6.2 and 6.3. Tables are aligned to 8 bytes, since 7.0 to 4.
-fn find_markers(region: &Region, count: usize, known: &[Option<u32>]) -> Option<usize> {
-    let markers = count.div_ceil(MARKER_STEP) * 4;
-    [0, count * 3, count * 4].into_iter().find_map(|sequences| {
-        [4, 8].into_iter().find_map(|alignment: usize| {
-            let behind =
-                markers.next_multiple_of(alignment) + sequences.next_multiple_of(alignment);
-            let start = region.bytes.len().checked_sub(behind)?;
-            are_markers(region, start, count, known).then_some(start)
-        })
-    })
+/// `kallsyms_markers` in a region that ends where the tokens start.
+#[derive(Clone, Copy)]
+struct Markers {
+    start: usize,
+    width: usize,
 }
 
-/// Whether what can be read of the table at `start` ascends, stays in front of the table and
-/// agrees with the positions that are `known`.
-fn are_markers(region: &Region, start: usize, count: usize, known: &[Option<u32>]) -> bool {
-    let mut last = None;
-    for index in 0..count.div_ceil(MARKER_STEP) {
-        let Some(marker) = region.u32(start + index * 4) else { continue };
-        let agrees = match known.get(index * MARKER_STEP) {
-            Some(&Some(position)) => position == marker,
-            _ => (marker as usize) < start,
-        };
-        if !agrees || last.is_some_and(|last| last >= marker) {
-            return false;
-        }
-        last = Some(marker);
+impl Markers {
+    /// It is the last table in the region but for `kallsyms_seqs_of_names`, of three or four bytes
+    /// a symbol, which stood between in 6.2 and 6.3. Markers are 64-bit numbers until 5.1. Tables
+    /// are aligned to 8 bytes, since 7.0 to 4.
+    fn find(region: &Region, count: usize, known: &[Option<u32>]) -> Option<Self> {
+        let candidates = [(4, 0), (4, count * 3), (4, count * 4), (8, 0)];
+        candidates.into_iter().find_map(|(width, sequences)| {
+            let table = count.div_ceil(MARKER_STEP) * width;
+            [4, 8].into_iter().find_map(|alignment: usize| {
+                let behind =
+                    table.next_multiple_of(alignment) + sequences.next_multiple_of(alignment);
+                let start = region.bytes.len().checked_sub(behind)?;
+                let markers = Self { start, width };
+                markers.are_sound(region, count, known).then_some(markers)
+            })
+        })
     }
-    last.is_some()
+
+    /// The position of name 256 × `index`.
+    fn get(self, region: &Region, index: usize) -> Option<u32> {
+        let at = self.start + index * self.width;
+        match self.width {
+            8 => u32::try_from(region.u64(at)?).ok(),
+            _ => region.u32(at),
+        }
+    }
+
+    /// Whether what can be read of the table ascends, stays in front of the table and agrees with
+    /// the positions that are `known`.
+    fn are_sound(self, region: &Region, count: usize, known: &[Option<u32>]) -> bool {
+        let mut last = None;
+        for index in 0..count.div_ceil(MARKER_STEP) {
+            let Some(marker) = self.get(region, index) else { continue };
+            let agrees = match known.get(index * MARKER_STEP) {
+                Some(&Some(position)) => position == marker,
+                _ => (marker as usize) < self.start,
+            };
+            if !agrees || last.is_some_and(|last| last >= marker) {
+                return false;
+            }
+            last = Some(marker);
+        }
+        last.is_some()
+    }
 }

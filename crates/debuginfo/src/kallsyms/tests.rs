@@ -102,7 +102,9 @@ fn write(form: Form, lengths: Lengths, count: u64) -> Written {
     };
     let table = addresses(&mut bytes);
     let base_at = place(&bytes);
-    bytes.extend(relative_base.to_le_bytes());
+    if matches!(form, Form::Relative | Form::AbsolutePercpu) {
+        bytes.extend(relative_base.to_le_bytes());
+    }
     let num_syms = place(&bytes);
     bytes.extend((symbols.len() as u64).to_le_bytes());
     let names = place(&bytes);
@@ -128,7 +130,13 @@ fn write(form: Form, lengths: Lengths, count: u64) -> Written {
         bytes.extend(code);
     }
     align(&mut bytes);
-    bytes.extend(markers.iter().flat_map(|marker| marker.to_le_bytes()));
+    for marker in &markers {
+        bytes.extend(marker.to_le_bytes());
+        // 64-bit numbers until 5.1.
+        if form == Form::Absolute {
+            bytes.extend([0; 4]);
+        }
+    }
     align(&mut bytes);
     let token_table = place(&bytes);
     let mut starts = Vec::new();
@@ -188,6 +196,34 @@ fn every_form_gives_every_symbol() {
             assert_eq!(kallsyms.lookup_address(VirtAddr(BASE - 1)), None);
         }
     }
+}
+
+#[test]
+fn tables_of_old_kernels_are_found() {
+    for form in [Form::Absolute, Form::Relative, Form::AbsolutePercpu] {
+        for count in [300, 700, 1000, 50_000] {
+            let (mut image, tables, symbols) = write(form, Lengths::Byte, count);
+            image.bytes.resize(image.bytes.len().next_multiple_of(4096), 0);
+            // Something that looks like the tokens of digits, and is none.
+            image.bytes[..20].copy_from_slice(b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0");
+            let range = VirtAddr(BASE)..VirtAddr(BASE + (64 << 20));
+            let found = KallsymsTables::search(&image, range).unwrap();
+            assert_eq!(found, tables);
+            assert_eq!(all(&Kallsyms::read(&image, &found, &ANCHORS).unwrap()), symbols);
+        }
+    }
+}
+
+#[test]
+fn tables_are_not_found_where_there_are_none() {
+    let (mut image, tables, _) = write(Form::AbsolutePercpu, Lengths::Byte, 1000);
+    let range = VirtAddr(BASE)..VirtAddr(BASE + (64 << 20));
+    image.missing = vec![(tables.token_index.0 - BASE) / 4096];
+    assert_eq!(KallsymsTables::search(&image, range.clone()), None);
+    image.missing.clear();
+    let index = (tables.token_index.0 - BASE) as usize;
+    image.bytes[index + 200] ^= 1;
+    assert_eq!(KallsymsTables::search(&image, range), None);
 }
 
 #[test]
