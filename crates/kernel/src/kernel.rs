@@ -5,9 +5,10 @@
 //! dump in which one of them is damaged still gives the others.
 
 use crate::address_space::AddressSpace;
-use crate::arch::x86_64::{self, paging::PageTable};
+use crate::arch::x86_64;
 use crate::backtrace::UnwindContext;
 use crate::error::{KernelError, Result};
+use crate::image_location::{self, ImageLocation};
 use crate::layout::{Layout, Layouts};
 use crate::module_file::ModuleFile;
 use crate::modules::{Module, ModuleSymbolsByIndex};
@@ -29,6 +30,7 @@ pub struct Kernel {
     dump: Arc<Dump>,
     vmcoreinfo: Vmcoreinfo,
     memory: AddressSpace,
+    kaslr_offset: u64,
     vmlinux: Option<Arc<Vmlinux>>,
     options: Options,
     symbols: OnceLock<Result<SymbolTable>>,
@@ -61,6 +63,19 @@ pub enum OpenKernelError {
     /// A VMCOREINFO key that is needed.
     #[error("VMCOREINFO lacks {0}")]
     NoKey(&'static str),
+    /// Without VMCOREINFO, a vmlinux whose page table is nowhere in the dump.
+    #[error("no VMCOREINFO in the dump, and no page table in it is that of the vmlinux")]
+    NoPageTable,
+    /// A vmlinux of another build, by what the kernel says of itself.
+    #[error("{vmlinux} is not the dump's: it is '{found}', and the dump's kernel is '{wanted}'")]
+    OtherKernel {
+        /// The file.
+        vmlinux: String,
+        /// Its `linux_banner`.
+        found: String,
+        /// The dump's.
+        wanted: String,
+    },
     /// A vmlinux that is not the dump's.
     #[error("{vmlinux} does not match the dump: its build-id is {found}, the dump's is {wanted}")]
     WrongVmlinux {
@@ -89,25 +104,25 @@ impl Kernel {
     ) -> Result<Self, OpenKernelError> {
         let vmcoreinfo = match dump.vmcoreinfo() {
             Some(vmcoreinfo) => vmcoreinfo.clone(),
-            None => vmcoreinfo_search::find(&dump).ok_or(OpenKernelError::NoVmcoreinfo)?,
+            None => match (vmcoreinfo_search::find(&dump), &vmlinux) {
+                (Some(vmcoreinfo), _) => vmcoreinfo,
+                (None, Some(_)) => Vmcoreinfo::default(),
+                (None, None) => return Err(OpenKernelError::NoVmcoreinfo),
+            },
         };
-        let swapper_pg_dir =
-            vmcoreinfo.symbol("swapper_pg_dir").ok_or(OpenKernelError::NoKey("swapper_pg_dir"))?;
-        let phys_base = vmcoreinfo
-            .number("phys_base")
-            .ok_or(OpenKernelError::NoKey("phys_base"))?
-            .cast_unsigned();
         let image_size = vmcoreinfo
             .number("KERNEL_IMAGE_SIZE")
             .map_or(x86_64::KERNEL_IMAGE_SIZE, i64::cast_unsigned);
         if let (Some(vmlinux), Some(wanted)) = (&vmlinux, vmcoreinfo.build_id()) {
             vmlinux.check_build_id(wanted)?;
         }
-        let page_table = PageTable {
-            root: image_to_physical(swapper_pg_dir, phys_base),
-            five_levels: vmcoreinfo.number("pgtable_l5_enabled") == Some(1),
-            encryption_mask: vmcoreinfo.number("sme_mask").map_or(0, i64::cast_unsigned),
-        };
+        let location = image_location::locate(
+            &*dump.memory(),
+            dump.phys_base(),
+            &vmcoreinfo,
+            vmlinux.as_deref(),
+        )?;
+        let ImageLocation { page_table, phys_base, kaslr_offset } = location;
         let memory = AddressSpace::new(
             dump.memory(),
             page_table,
@@ -115,10 +130,14 @@ impl Kernel {
             image_size,
             PhysAddr(phys_base),
         );
+        if let (Some(vmlinux), None) = (&vmlinux, vmcoreinfo.build_id()) {
+            vmlinux.check_banner(&memory, kaslr_offset)?;
+        }
         Ok(Self {
             dump,
             vmcoreinfo,
             memory,
+            kaslr_offset,
             vmlinux,
             options,
             symbols: OnceLock::new(),
@@ -162,7 +181,7 @@ impl Kernel {
 
     /// What KASLR added to the linker's addresses.
     pub fn kaslr_offset(&self) -> u64 {
-        self.vmcoreinfo.kerneloffset().unwrap_or(0)
+        self.kaslr_offset
     }
 
     /// The kernel's own symbols, without its modules'; see [`Kernel::all_symbols`].
@@ -179,19 +198,35 @@ impl Kernel {
             .into_iter()
             .filter_map(|name| Some((name, symbol(name)?)))
             .collect();
-        let kallsyms = KallsymsTables::from_vmcoreinfo(symbol)
-            .and_then(|tables| Kallsyms::read(&self.memory, &tables, &anchors));
-        let table = match (kallsyms, &self.vmlinux) {
-            (Ok(kallsyms), _) => SymbolTable::new(Some(Arc::new(kallsyms))),
-            (Err(_), Some(vmlinux)) => {
-                let table = SymbolTable::new(None);
-                table.set_elf(vmlinux.symbols(self.kaslr_offset()));
-                table
+        let read = |tables| Kallsyms::read(&self.memory, &tables, &anchors);
+        let kallsyms = KallsymsTables::from_vmcoreinfo(symbol).and_then(read);
+        let kallsyms = match kallsyms {
+            Ok(kallsyms) => Some(kallsyms),
+            Err(_) if self.vmlinux.as_ref().is_some_and(|vmlinux| vmlinux.has_symbols()) => None,
+            Err(told) => {
+                let found = self.search_kallsyms().ok_or_else(|| {
+                    KernelError::NoSymbols(format!(
+                        "{told}, and kallsyms was not found in the kernel's image; a vmlinux has \
+                         symbols too"
+                    ))
+                })?;
+                Some(read(found).map_err(|error| KernelError::NoSymbols(error.to_string()))?)
             }
-            (Err(error), None) => return Err(KernelError::NoSymbols(error.to_string())),
         };
+        let table = SymbolTable::new(kallsyms.map(Arc::new));
+        if let (None, Some(vmlinux)) = (table.kallsyms(), &self.vmlinux) {
+            table.set_elf(vmlinux.symbols(self.kaslr_offset()));
+        }
         self.learn_direct_map(&table);
         Ok(table)
+    }
+
+    /// Kernels before 6.0 do not tell where kallsyms is.
+    fn search_kallsyms(&self) -> Option<KallsymsTables> {
+        /// Text, and the read-only data behind it: more than any kernel has.
+        const SEARCHED: u64 = 128 << 20;
+        let start = self.vmcoreinfo.symbol("_stext").map(VirtAddr)?;
+        KallsymsTables::search(&self.memory, start..start.offset(SEARCHED))
     }
 
     /// With KASLR the map of all physical memory starts where `page_offset_base` says.
@@ -312,11 +347,6 @@ impl Kernel {
         self.read(address, &mut bytes[..N.min(8)])?;
         Ok(u64::from_le_bytes(bytes))
     }
-}
-
-/// Where `address`, in the kernel's image, lies in physical memory.
-pub(crate) fn image_to_physical(address: u64, phys_base: u64) -> PhysAddr {
-    PhysAddr(address.wrapping_sub(x86_64::START_KERNEL_MAP).wrapping_add(phys_base))
 }
 
 impl VirtualMemory for Kernel {

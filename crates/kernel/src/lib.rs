@@ -22,6 +22,7 @@ pub mod free_lists;
 pub mod globals;
 pub mod hrtimers;
 pub mod hugetlb;
+mod image_location;
 pub mod irq;
 mod kernel;
 pub mod kernel_config;

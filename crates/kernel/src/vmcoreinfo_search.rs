@@ -9,6 +9,7 @@
 
 use crate::arch::x86_64;
 use crate::arch::x86_64::paging::PageTable;
+use crate::image_location;
 use mortis_dump::{CpuState, Dump, Vmcoreinfo};
 use mortis_memory::{PhysAddr, PhysicalMemory, ReadError, VirtAddr};
 use rustc_hash::FxHashSet;
@@ -114,9 +115,9 @@ fn is_of_running_kernel(
     tables: &[PageTable],
 ) -> bool {
     let matches = || -> Option<bool> {
-        let phys_base = vmcoreinfo.number("phys_base")?.cast_unsigned();
+        let location = image_location::locate(memory, None, vmcoreinfo, None).ok()?;
         let init_uts_ns = vmcoreinfo.symbol("init_uts_ns")?;
-        let physical = super::kernel::image_to_physical(init_uts_ns, phys_base);
+        let physical = image_location::image_to_physical(init_uts_ns, location.phys_base);
         let mapped = tables.iter().find_map(|table| {
             table.translate(memory, VirtAddr(init_uts_ns)).ok().map(|mapped| mapped.address)
         });
@@ -131,9 +132,7 @@ fn is_of_running_kernel(
             }
             // A filtered dump may lack the page; the page table's it then has to have.
             Err(ReadError { .. }) => {
-                let root = vmcoreinfo.symbol("swapper_pg_dir")?;
-                let root = super::kernel::image_to_physical(root, phys_base);
-                Some(memory.probe(root).is_ok())
+                Some(memory.probe(location.page_table.root).is_ok())
             }
         }
     };

@@ -6,7 +6,7 @@ use mortis_debuginfo::elf::{ElfError, ElfFile, ElfSymbolKind};
 use mortis_debuginfo::symbols::SymbolList;
 use mortis_debuginfo::types::TypeSource;
 use mortis_debuginfo::{Image, MappedFile};
-use mortis_memory::VirtAddr;
+use mortis_memory::{LinkAddr, VirtAddr, VirtualMemory};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -119,6 +119,55 @@ impl Vmlinux {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it is the vmlinux of the kernel in `memory`, by the line that kernels introduce
+    /// themselves with. VMCOREINFO has no build-id before 5.9.
+    ///
+    /// # Errors
+    /// [`OpenKernelError::OtherKernel`].
+    pub(crate) fn check_banner(
+        &self,
+        memory: &dyn VirtualMemory,
+        kaslr_offset: u64,
+    ) -> Result<(), OpenKernelError> {
+        /// More than any banner has.
+        const MAX_BANNER: usize = 1024;
+        let (Some(found), Some(link)) =
+            (self.elf.linux_banner(), self.link_address(&["linux_banner"]))
+        else {
+            return Ok(());
+        };
+        let text = |bytes: &[u8]| {
+            let line = bytes.split(|byte| matches!(byte, 0 | b'\n')).next().unwrap_or_default();
+            String::from_utf8_lossy(line).into_owned()
+        };
+        let found = text(found);
+        let address = LinkAddr(link).relocate(kaslr_offset);
+        match memory.read_c_string(address, MAX_BANNER).map(|bytes| text(&bytes)) {
+            Ok(wanted) if wanted != found => Err(OpenKernelError::OtherKernel {
+                vmlinux: self.path.display().to_string(),
+                found,
+                wanted,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the linker put the first of `names` that is a symbol.
+    pub(crate) fn link_address(&self, names: &[&str]) -> Option<u64> {
+        let mut found = vec![None; names.len()];
+        for symbol in self.elf.symbols().ok()? {
+            if let Some(at) = names.iter().position(|name| name.as_bytes() == symbol.name) {
+                found[at].get_or_insert(symbol.address.0);
+            }
+        }
+        found.into_iter().flatten().next()
+    }
+
+    /// Whether it has symbols.
+    pub(crate) fn has_symbols(&self) -> bool {
+        self.elf.symbols().is_ok_and(|mut symbols| symbols.next().is_some())
     }
 
     /// Its symbols, `kaslr_offset` bytes from where the linker put them; none where it was
