@@ -131,9 +131,7 @@ fn is_of_running_kernel(
                 Some(memchr::memmem::find(&name, release).is_some())
             }
             // A filtered dump may lack the page; the page table's it then has to have.
-            Err(ReadError { .. }) => {
-                Some(memory.probe(location.page_table.root).is_ok())
-            }
+            Err(ReadError { .. }) => Some(memory.probe(location.page_table.root).is_ok()),
         }
     };
     matches().unwrap_or(false)
