@@ -16,7 +16,7 @@ pub struct Product {
     pub release: String,
     /// [`table::Case::name`].
     pub case: String,
-    /// [`table::Capture::name`].
+    /// [`table::Capture::name`] or [`table::Form::name`].
     pub capture: String,
     /// The file.
     pub path: PathBuf,
@@ -148,8 +148,10 @@ pub fn available() -> Vec<Product> {
             if Manifest::read(&dir).is_none() {
                 continue;
             }
-            for capture in table::CAPTURES {
-                let path = dir.join(capture.name);
+            let captures = table::CAPTURES.iter().map(|capture| capture.name);
+            let forms = table::FORMS.iter().map(|form| form.name);
+            for capture in captures.chain(forms) {
+                let path = dir.join(capture);
                 let Ok(metadata) = fs::metadata(&path) else {
                     continue;
                 };
@@ -157,7 +159,7 @@ pub fn available() -> Vec<Product> {
                     kernel: kernel.key.into(),
                     release: release.clone(),
                     case: case.name.into(),
-                    capture: capture.name.into(),
+                    capture: capture.into(),
                     path,
                     bytes: metadata.len(),
                 });

@@ -66,6 +66,9 @@ pub const MODULES: &[&str] =
 /// Modules that a guest with [`Case::services`] loads besides, with parameters.
 pub const SERVICE_MODULES: &[&str] = &["configfs", "dm-mod", "null_blk"];
 
+/// The module that tells QEMU the kernel's VMCOREINFO.
+pub const FW_CFG: &str = "qemu_fw_cfg";
+
 /// What brings the guest down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
@@ -172,6 +175,19 @@ pub const CASES: &[Case] = &[
         ..Case::new("large", Crash::Sysrq, Paging::Five)
     },
     Case {
+        memory: 256,
+        crashkernel: 0,
+        // Free pages are zeros, of which each form has its own way to say so.
+        parameters: "log_buf_len=1M no_hash_pointers init_on_free=1",
+        ..Case::new("forms", Crash::Sysrq, Paging::Five)
+    },
+    Case {
+        memory: 256,
+        crashkernel: 0,
+        parameters: "log_buf_len=1M no_hash_pointers init_on_free=1",
+        ..Case::new("forms-vmcoreinfo", Crash::Sysrq, Paging::Four)
+    },
+    Case {
         // The least RAM in which a capture kernel can be loaded: no segment of it may
         // need half of what is left.
         memory: 352,
@@ -206,6 +222,46 @@ pub const CAPTURES: &[Capture] = &[
     Capture { name: "e0",  options: "-E -d 0" },
 ];
 
+/// A case whose guest has no capture kernel: QEMU writes its memory down, from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside {
+    /// [`Case::name`].
+    pub case: &'static str,
+    /// QEMU's name of the machine, which decides where RAM is.
+    pub machine: &'static str,
+    /// Whether the guest tells QEMU its VMCOREINFO.
+    pub vmcoreinfo: bool,
+}
+
+/// All such cases.
+#[rustfmt::skip]
+pub const OUTSIDE: &[Outside] = &[
+    Outside { case: "forms",            machine: "pc",  vmcoreinfo: false },
+    Outside { case: "forms-vmcoreinfo", machine: "q35", vmcoreinfo: true },
+];
+
+/// One way for QEMU to write a machine down.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// What tests and commands call it; also the file's name.
+    pub name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// All forms.
+#[rustfmt::skip]
+pub const FORMS: &[Form] = &[
+    Form { name: "raw-mem",   what: "pmemsave: RAM from address 0 on, nothing else" },
+    Form { name: "elf",       what: "dump-guest-memory" },
+    Form { name: "paging",    what: "dump-guest-memory -p: by virtual addresses" },
+    Form { name: "zlib",      what: "dump-guest-memory -z: kdump, flattened" },
+    Form { name: "qcow2",     what: "a disk with the snapshots `alive` and `dead`" },
+    Form { name: "stream",    what: "migrate" },
+    Form { name: "xbzrle",    what: "migrate with XBZRLE, of the guest while it ran" },
+    Form { name: "xbzrle-mem", what: "pmemsave of the same moment" },
+];
+
 /// A guest to run: this kernel, this case, these captures.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
@@ -232,6 +288,8 @@ const RAW: &[&str] = &["c31", "raw"];
 /// makedumpfile 1.7.8 mistakes pages of 7.x modules for user pages: its `-d 31` is short of them.
 const C23: &[&str] = &["c31", "c23"];
 const C23_RAW: &[&str] = &["c31", "c23", "raw"];
+const QEMU: &[&str] =
+    &["raw-mem", "elf", "paging", "zlib", "qcow2", "stream", "xbzrle", "xbzrle-mem"];
 
 /// All recipes, cheapest kernels first.
 #[rustfmt::skip]
@@ -256,6 +314,8 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { kernel: "7.x",  case: "oom",          default: &[], all: C23_RAW },
     Recipe { kernel: "7.x",  case: "init",         default: &[], all: C23_RAW },
     Recipe { kernel: "7.x",  case: "sysrq-4level", default: &[], all: C23_RAW },
+    Recipe { kernel: "6.12", case: "forms",        default: QEMU, all: QEMU },
+    Recipe { kernel: "6.12", case: "forms-vmcoreinfo", default: &[], all: QEMU },
     Recipe { kernel: "6.1",  case: "null",         default: C31, all: RAW },
     Recipe { kernel: "6.1",  case: "sysrq",        default: &[], all: RAW },
     Recipe { kernel: "5.10", case: "null",         default: C31, all: RAW },
@@ -280,6 +340,16 @@ pub fn capture(name: &str) -> Option<&'static Capture> {
     CAPTURES.iter().find(|capture| capture.name == name)
 }
 
+/// The form called `name`.
+pub fn form(name: &str) -> Option<&'static Form> {
+    FORMS.iter().find(|form| form.name == name)
+}
+
+/// How the guest of the case called `name` is dumped from outside, if it is.
+pub fn outside(name: &str) -> Option<&'static Outside> {
+    OUTSIDE.iter().find(|outside| outside.case == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,7 +363,11 @@ mod tests {
                 assert!(recipe.all.contains(name), "{recipe:?}");
             }
             for name in recipe.all {
-                assert!(capture(name).is_some(), "{recipe:?}");
+                let known = match outside(recipe.case) {
+                    None => capture(name).is_some(),
+                    Some(_) => form(name).is_some(),
+                };
+                assert!(known, "{recipe:?}");
             }
         }
     }

@@ -38,19 +38,26 @@ pub struct Run {
     pub command: String,
 }
 
+impl Run {
+    /// An empty folder for the guest.
+    pub fn new(store: &Store, kernel: &Kernel, case: &Case) -> Result<Run> {
+        let dir = store.temporary(&format!("guest-{}-{}", kernel.key, case.name))?;
+        let product = dir.join("product");
+        fs::create_dir_all(&product)?;
+        Ok(Run {
+            truth_disk: dir.join("truth.disk"),
+            dump_disk: dir.join("dump.disk"),
+            command: String::new(),
+            product,
+            dir,
+        })
+    }
+}
+
 /// Boots the kernel, has it die and be captured.
 pub fn run(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result<Run> {
-    let dir = store.temporary(&format!("guest-{}-{}", kernel.key, case.name))?;
-    let product = dir.join("product");
-    fs::create_dir_all(&product)?;
     let large = case.crowd > 0;
-    let run = Run {
-        truth_disk: dir.join("truth.disk"),
-        dump_disk: dir.join("dump.disk"),
-        command: String::new(),
-        product,
-        dir,
-    };
+    let run = Run::new(store, kernel, case)?;
     let boot = run.dir.join("boot.img");
     boot_image(store, kernel, &boot)?;
     let payload = payload(store, kernel, captures, &run.dir)?;
@@ -87,7 +94,7 @@ pub fn run(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Re
 }
 
 /// The guest's own RAM file system: just enough to find the disk.
-fn boot_image(store: &Store, kernel: &Kernel, to: &Path) -> Result<()> {
+pub fn boot_image(store: &Store, kernel: &Kernel, to: &Path) -> Result<()> {
     let mut cpio = Cpio::with_busybox(APPLETS)?;
     pid_1(&mut cpio, store, kernel, INIT)?;
     cpio.write(to)
@@ -136,14 +143,20 @@ fn capture_image(store: &Store, kernel: &Kernel, captures: &[&str], to: &Path) -
 
 /// The folder that becomes the guest's first disk.
 fn payload(store: &Store, kernel: &Kernel, captures: &[&str], dir: &Path) -> Result<PathBuf> {
+    let payload = life(store, kernel, dir)?;
+    fs::copy(store.kernel(kernel.key).join("vmlinuz"), payload.join("vmlinuz"))?;
+    capture_image(store, kernel, captures, &payload.join("capture.img"))?;
+    Ok(payload)
+}
+
+/// What every guest has on its first disk.
+pub fn life(store: &Store, kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     let payload = dir.join("payload");
     fs::create_dir_all(payload.join("modules"))?;
     let files = store.kernel(kernel.key);
     let built = store.built(kernel.key);
-    fs::copy(files.join("vmlinuz"), payload.join("vmlinuz"))?;
     fs::copy(built.join("guest"), payload.join("guest"))?;
     fs::copy(built.join("mortis_lab.ko"), payload.join("mortis_lab.ko"))?;
-    capture_image(store, kernel, captures, &payload.join("capture.img"))?;
     let mut order = String::new();
     for name in MODULES.iter().skip(1).chain(SERVICE_MODULES) {
         let module = format!("{name}.ko");
@@ -161,7 +174,7 @@ fn payload(store: &Store, kernel: &Kernel, captures: &[&str], dir: &Path) -> Res
 }
 
 /// A disk image with a file system, filled from a folder after the last option.
-fn disk(path: &Path, size: &str, options: &[&str], from: Option<&Path>) -> Result<()> {
+pub fn disk(path: &Path, size: &str, options: &[&str], from: Option<&Path>) -> Result<()> {
     let mut mke2fs = command("mke2fs");
     mke2fs.args(["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]).args(options);
     if let Some(from) = from {
@@ -178,9 +191,21 @@ fn qemu(
     boot: &Path,
     console: &Path,
 ) -> Command {
+    let line = kernel_line(case, &format!("panic=5 crashkernel={}M", case.crashkernel));
+    let mut qemu = machine(store, kernel, case, boot, &line);
+    qemu.args(["-monitor", "none", "-serial"]).arg(format!("file:{}", console.display())).args([
+        "-drive",
+        &drive(&run.truth_disk),
+        "-drive",
+        &drive(&run.dump_disk),
+    ]);
+    qemu
+}
+
+/// The kernel's parameters, with those on how to die in `dying`.
+pub fn kernel_line(case: &Case, dying: &str) -> String {
     let mut line = format!(
-        "console=ttyS0 panic=5 crashkernel={}M lab_crash={} lab_busy={} lab_crowd={}",
-        case.crashkernel,
+        "console=ttyS0 {dying} lab_crash={} lab_busy={} lab_crowd={}",
         case.crash.word(),
         case.busy,
         case.crowd
@@ -189,32 +214,38 @@ fn qemu(
         line.push(' ');
         line.push_str(case.parameters);
     }
+    line
+}
+
+/// QEMU's option for a disk of the guest.
+pub fn drive(disk: &Path) -> String {
+    format!("file={},if=virtio,format=raw,cache=unsafe", disk.display())
+}
+
+/// A machine with the kernel and a network card; without disks, monitor and console.
+pub fn machine(store: &Store, kernel: &Kernel, case: &Case, boot: &Path, line: &str) -> Command {
     let cpu = match case.paging {
         Paging::Four => "max,la57=off",
         Paging::Five => "max",
     };
-    let drive = |disk: &Path| format!("file={},if=virtio,format=raw,cache=unsafe", disk.display());
     let mut qemu = command("qemu-system-x86_64");
     // Hardware virtualisation may look usable and not be: always emulate.
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", cpu])
         .args(["-smp", "2"])
         .args(["-m", &case.memory.to_string()])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-        .args(["-monitor", "none", "-serial"])
-        .arg(format!("file:{}", console.display()))
         .arg("-kernel")
         .arg(store.kernel(kernel.key).join("vmlinuz"))
         .arg("-initrd")
         .arg(boot)
         .arg("-append")
         .arg(line)
-        .args(["-drive", &drive(&run.truth_disk), "-drive", &drive(&run.dump_disk)])
         .args(["-nic", "user,model=virtio-net-pci,restrict=on"]);
     qemu
 }
 
 /// Repeats what the guest said to the lab since the last time.
-fn follow(console: &Path, shown: usize, kernel: &Kernel, case: &Case) -> usize {
+pub fn follow(console: &Path, shown: usize, kernel: &Kernel, case: &Case) -> usize {
     let bytes = fs::read(console).unwrap_or_default();
     let new = bytes.get(shown..).unwrap_or_default();
     let Some(end) = new.iter().rposition(|&byte| byte == b'\n') else {

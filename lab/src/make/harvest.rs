@@ -9,12 +9,17 @@ use anyhow::{Context, Result, bail};
 use super::guest::Run;
 use super::process::{command, run};
 
-/// Moves truth and captures into the product.
-pub fn harvest(guest: &Run, captures: &[&str]) -> Result<()> {
+/// Moves the truth into the product.
+pub fn truth(guest: &Run) -> Result<()> {
     debugfs(&guest.truth_disk, &format!("rdump truth {}", guest.product.display()))?;
     if !guest.product.join("truth/version").exists() {
         bail!("the guest left no truth on {}", guest.truth_disk.display());
     }
+    Ok(())
+}
+
+/// Moves what the capture kernel wrote into the product.
+pub fn captures(guest: &Run, captures: &[&str]) -> Result<()> {
     for name in captures {
         let path = guest.product.join(name);
         let dense = guest.dir.join("dense");
@@ -37,7 +42,7 @@ fn debugfs(disk: &Path, request: &str) -> Result<()> {
 }
 
 /// Copies a file and leaves blocks of zeros out.
-fn with_holes(from: &Path, to: &Path) -> Result<()> {
+pub fn with_holes(from: &Path, to: &Path) -> Result<()> {
     const BLOCK: usize = 64 << 10;
     let mut source = File::open(from)?;
     let mut target = File::create(to).with_context(|| to.display().to_string())?;

@@ -10,7 +10,7 @@ use super::process::{command, run};
 use super::{apt, host, progress};
 use crate::manifest::Manifest;
 use crate::store::Store;
-use crate::table::{Kernel, Layout, MODULES, SERVICE_MODULES};
+use crate::table::{self, FW_CFG, Kernel, Layout, MODULES, RECIPES, SERVICE_MODULES};
 
 /// Fetches the kernel unless it is there.
 pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
@@ -122,7 +122,12 @@ fn debug_files(
 
 /// The modules that some guest loads.
 fn modules_wanted(kernel: &Kernel) -> impl Iterator<Item = &'static str> {
-    MODULES.iter().chain(SERVICE_MODULES).chain(kernel.first).copied()
+    let tells = |recipe: &table::Recipe| {
+        recipe.kernel == kernel.key
+            && table::outside(recipe.case).is_some_and(|outside| outside.vmcoreinfo)
+    };
+    let outside: &[&str] = if RECIPES.iter().any(tells) { &[FW_CFG] } else { &[] };
+    MODULES.iter().chain(SERVICE_MODULES).chain(kernel.first).chain(outside).copied()
 }
 
 /// Their names, to tell whether a kernel unpacked earlier has them all.

@@ -6,8 +6,10 @@ mod guest;
 mod harvest;
 mod host;
 mod kernel;
+mod outside;
 mod peers;
 mod process;
+mod qmp;
 mod sample;
 mod toolchain;
 
@@ -94,7 +96,11 @@ fn one(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result
     peers::ensure(store)?;
     let start = Instant::now();
     let run = attempts(store, kernel, case, captures)?;
-    harvest::harvest(&run, captures)?;
+    harvest::truth(&run)?;
+    match table::outside(case.name) {
+        None => harvest::captures(&run, captures)?,
+        Some(_) => outside::truth(&run)?,
+    }
     let mut manifest = Manifest::default();
     manifest.set("kernel", kernel.key);
     manifest.set("release", store.release(kernel.key).unwrap_or_default());
@@ -121,7 +127,11 @@ fn attempts(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> R
     let mut attempt = 1;
     loop {
         progress(format_args!("{} {}: booting the guest", kernel.key, case.name));
-        match guest::run(store, kernel, case, captures) {
+        let result = match table::outside(case.name) {
+            None => guest::run(store, kernel, case, captures),
+            Some(outside) => outside::run(store, kernel, case, outside, captures),
+        };
+        match result {
             Err(error) if attempt < ATTEMPTS => {
                 progress(format_args!("attempt {attempt} of {ATTEMPTS} failed: {error:#}"));
                 attempt += 1;
@@ -159,8 +169,13 @@ pub fn is_current(kernel: &str, case: &Case) -> Option<bool> {
 
 /// Changes when a dump of this case would come out differently.
 fn stamp(case: &Case) -> String {
+    let name = case.name;
     let case = format!("{RECIPE_VERSION} {case:?} {:?}", table::MODULES);
-    let parts = [toolchain::sources_stamp(), fnv(guest::INIT), fnv(guest::CAPTURE), fnv(&case)];
+    let mut parts =
+        vec![toolchain::sources_stamp(), fnv(guest::INIT), fnv(guest::CAPTURE), fnv(&case)];
+    if let Some(outside) = table::outside(name) {
+        parts.extend([fnv(outside::SCRIPT), fnv(&format!("{outside:?}"))]);
+    }
     let text: Vec<_> = parts.iter().map(|part| format!("{part:016x}")).collect();
     format!("{:016x}", fnv(&text.join(" ")))
 }

@@ -77,10 +77,13 @@ impl Guest {
 /// The kernels that tests over all guests are written for. The lab has others, which tests name.
 const KERNELS: [&str; 2] = ["6.12", "7.x"];
 
-/// Every dump there is of these kernels.
+/// Every dump there is of these kernels, as a capture kernel wrote it.
 pub fn products() -> Vec<mortis_lab::Product> {
     let mut products = mortis_lab::available();
-    products.retain(|product| KERNELS.contains(&product.kernel.as_str()));
+    products.retain(|product| {
+        KERNELS.contains(&product.kernel.as_str())
+            && mortis_lab::table::capture(&product.capture).is_some()
+    });
     products
 }
 
