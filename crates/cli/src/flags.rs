@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 use mortis_shell::commands::nearest;
+use mortis_shell::open::Layout;
 use mortis_shell::session::{Editing, PagerChoice, Radix};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub struct Invocation {
     pub offline: Option<String>,
     /// The snapshot to open, of a file that has several.
     pub snapshot: Option<String>,
+    /// Where raw memory lies.
+    pub layout: Option<Layout>,
     /// Tell one thing of the dump, and end.
     pub query: Option<Query>,
     /// Flags that were given and have no effect.
@@ -160,6 +163,18 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
         ..ours("snapshot", "the snapshot to open, of a disk image with several")
+    },
+    Flag {
+        value: Some("LAYOUT"),
+        apply: |invocation, value| {
+            let mut layout: Layout = text(value)?.parse()?;
+            match &mut invocation.layout {
+                Some(first) => first.pieces.append(&mut layout.pieces),
+                none => *none = Some(layout),
+            }
+            Ok(())
+        },
+        ..ours("layout", "raw memory: FILE@PHYS or FILE:OFFSET+LEN@PHYS, comma-separated")
     },
     Flag {
         apply: |invocation, _| {

@@ -90,6 +90,7 @@ fn input(invocation: &Invocation) -> open::Input {
     open::Input {
         files: invocation.files.clone(),
         snapshot: invocation.snapshot.clone(),
+        layout: invocation.layout.clone(),
         ..open::Input::default()
     }
 }

@@ -4,8 +4,10 @@ use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
 use crate::notes::{self, Notes};
 use crate::source::Source;
+use crate::virtualbox;
 use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::{CpuRegisters, PhysicalMemory};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Pages that a dump speaks of.
@@ -44,6 +46,8 @@ pub(crate) struct Contents {
     pub(crate) kdump: Option<KdumpFacts>,
     /// The file out of everything that it is wrapped in.
     pub(crate) image: Option<Arc<dyn Source>>,
+    /// Files that are parts of the dump beside the one that was opened.
+    pub(crate) beside: Vec<PathBuf>,
 }
 
 impl Contents {
@@ -60,6 +64,7 @@ impl Contents {
             incomplete: false,
             kdump: None,
             image: None,
+            beside: Vec::new(),
         }
     }
 
@@ -67,7 +72,9 @@ impl Contents {
     pub(crate) fn with_notes(mut self, machine: Machine, notes: Vec<u8>) -> Self {
         if machine == Machine::X86_64 {
             self.cpu_registers = notes::prstatus_registers(Notes::new(&notes));
-            self = self.with_cpu_states(notes::qemu_cpus(Notes::new(&notes)));
+            let mut cpus = notes::qemu_cpus(Notes::new(&notes));
+            cpus.extend(virtualbox::cpus(Notes::new(&notes)));
+            self = self.with_cpu_states(cpus);
         }
         Self { machine, notes, ..self }
     }

@@ -5,9 +5,11 @@ use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
 use crate::notes::Notes;
 use crate::open::{self, OpenError, OpenOptions, Opening, Remarks};
+use crate::raw::{self, Layout};
 use crate::sniff::ContainerKind;
 use crate::source::{FileSource, Source};
 use crate::vmcoreinfo::Vmcoreinfo;
+use crate::vmware;
 use mortis_memory::{CpuRegisters, PhysAddr, PhysicalMemory, PhysicalRange, ReadError};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,10 +40,29 @@ impl Dump {
     /// # Errors
     /// As [`Dump::open`].
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        Self::open_beside(path.as_ref(), None, &options)
+    }
+
+    fn open_beside(
+        path: &Path,
+        beside: Option<&Path>,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
         let source = FileSource::open(path)
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        Self::from_source(Arc::new(source), path, options)
+        Self::from_opening(Arc::new(source), &Opening::of_file(path, options, beside))
+    }
+
+    /// Opens raw memory, of which `layout` says where it lies.
+    ///
+    /// # Errors
+    /// As [`Dump::open`]; also when pieces overlap or are not in their file.
+    pub fn open_layout(layout: &Layout, options: &OpenOptions) -> Result<Self, OpenError> {
+        let (contents, files) = raw::open_layout(layout, options)?;
+        let size = files.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len));
+        let files = files.into_iter().map(|(file, _)| file).collect();
+        let remarks = Remarks::default();
+        Ok(Self { files, size, containers: Vec::new(), contents, remarks, view: None })
     }
 
     /// Opens the dump that several files are together, in any order: the files of a split dump, or
@@ -57,9 +78,15 @@ impl Dump {
                 advice: "name a dump".to_owned(),
             });
         };
-        match rest.first() {
-            None => Self::open_with(first, options.clone()),
-            Some(second) => Err(OpenError::Wanting {
+        match rest {
+            [] => Self::open_with(first, options.clone()),
+            [second] if vmware::is_pair(first, second) => {
+                Self::open_beside(first, Some(second), options)
+            }
+            [second] if vmware::is_pair(second, first) => {
+                Self::open_beside(second, Some(first), options)
+            }
+            [second, ..] => Err(OpenError::Wanting {
                 path: first.clone(),
                 what: format!("this and {} are both dumps", second.display()),
                 advice: "give one dump and at most one vmlinux".to_owned(),
@@ -76,12 +103,19 @@ impl Dump {
         name: impl AsRef<Path>,
         options: OpenOptions,
     ) -> Result<Self, OpenError> {
-        let path = name.as_ref();
-        let size = source.len();
-        let opening = Opening::new(path, &options);
-        let (contents, containers) = open::open(source, &opening)?;
+        let opening = Opening::new(name.as_ref(), &options);
+        Self::from_opening(source, &opening)
+    }
+
+    fn from_opening(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Self, OpenError> {
+        let own_size = source.len();
+        let (mut contents, containers) = open::open(source, opening)?;
+        let beside = std::mem::take(&mut contents.beside);
+        let len = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+        let size = beside.iter().map(len).fold(own_size, u64::saturating_add);
+        let files = std::iter::once(opening.path.to_owned()).chain(beside).collect();
         let remarks = opening.take_remarks();
-        Ok(Self { files: vec![path.to_owned()], size, containers, contents, remarks, view: None })
+        Ok(Self { files, size, containers, contents, remarks, view: None })
     }
 
     /// The files that the dump is made of.

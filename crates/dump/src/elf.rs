@@ -2,11 +2,12 @@
 
 use crate::contents::Contents;
 use crate::field::{u16_at, u32_at, u64_at};
+use crate::foreign::Foreign;
 use crate::format::{Format, Machine};
 use crate::notes::{self, Notes};
 use crate::open::{OpenError, Opening};
 use crate::region::{Region, RegionMemory, Regions};
-use crate::sniff::{FileKind, Foreign};
+use crate::sniff::FileKind;
 use crate::source::{Source, read_up_to};
 use crate::vmcoreinfo::Vmcoreinfo;
 use mortis_memory::Unavailable;
@@ -45,6 +46,10 @@ pub(crate) fn open(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Con
         return Err(OpenError::NotADump { path: path(), kind });
     }
     if !core.has_memory() {
+        if is_xen_core(&*source) {
+            let kind = FileKind::Foreign(Foreign::XenCore);
+            return Err(OpenError::NotADump { path: path(), kind });
+        }
         return Err(OpenError::NoMemory { path: path() });
     }
     let notes = std::mem::take(&mut core.notes);
@@ -63,6 +68,23 @@ pub(crate) fn open(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Con
         RegionMemory::new(vec![source], core.regions, page_size, cache_bytes, is_truncated);
     let contents = Contents { incomplete, vmcoreinfo, ..Contents::of(format, Arc::new(memory)) };
     Ok(contents.with_notes(machine, notes))
+}
+
+/// Whether the first section is `.note.Xen`: a domain's core has sections and no segments (Xen's
+/// docs/misc/dump-core-format.txt).
+fn is_xen_core(source: &dyn Source) -> bool {
+    const SECTION_SIZE: u64 = 64;
+    const SHT_NOTE: u32 = 7;
+    let header = read_up_to(source, 0, HEADER_SIZE as u64);
+    let (Some(table), Some(count)) = (u64_at(&header, 40), u16_at(&header, 60)) else {
+        return false;
+    };
+    let table = read_up_to(source, table, u64::from(count.min(64)) * SECTION_SIZE);
+    table.chunks_exact(SECTION_SIZE as usize).any(|section| {
+        let note = u64_at(section, 24).map(|offset| read_up_to(source, offset, 16));
+        u32_at(section, 4) == Some(SHT_NOTE)
+            && note.is_some_and(|note| note.get(12..16) == Some(b"Xen\0"))
+    })
 }
 
 /// What the headers of an ELF core say.

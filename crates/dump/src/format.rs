@@ -41,6 +41,24 @@ pub enum Format {
         /// What the header's status announces.
         compression: Compression,
     },
+    /// VMware's state of a suspended machine or of a snapshot.
+    Vmware {
+        /// Whether the memory is in a file of its own.
+        separate: bool,
+        /// Whether the memory is compressed.
+        compressed: bool,
+    },
+    /// ESXi's short state of a guest that panicked.
+    VmwareGuest {
+        /// The version of the form: 1 to 7.
+        version: u32,
+    },
+    /// LiME's blocks of memory.
+    Lime,
+    /// LiME's blocks as AVML compresses them.
+    Avml,
+    /// Memory without headers.
+    Raw,
 }
 
 impl fmt::Display for Format {
@@ -51,6 +69,15 @@ impl fmt::Display for Format {
             Format::Kdump { version, compression } => {
                 write!(f, "kdump-compressed v{version}, {compression}")
             }
+            Format::Vmware { separate: true, .. } => f.write_str("VMware state and vmem"),
+            Format::Vmware { compressed: true, .. } => {
+                f.write_str("VMware state with compressed memory")
+            }
+            Format::Vmware { .. } => f.write_str("VMware state with memory"),
+            Format::VmwareGuest { version } => write!(f, "VMware guest dump v{version} and vmem"),
+            Format::Lime => f.write_str("LiME image"),
+            Format::Avml => f.write_str("AVML image, snappy"),
+            Format::Raw => f.write_str("raw memory"),
         }
     }
 }

@@ -8,8 +8,10 @@ use crate::container;
 use crate::contents::Contents;
 use crate::elf;
 use crate::kdump::{self, HeaderError};
-use crate::sniff::{ContainerKind, DumpKind, FileKind, sniff_source};
+use crate::raw;
+use crate::sniff::{ContainerKind, DumpKind, FileKind, sniff_at};
 use crate::source::Source;
+use crate::vmware;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,6 +113,10 @@ pub(crate) struct Opening<'a> {
     /// The file, for messages and for the names of files beside it.
     pub(crate) path: &'a Path,
     pub(crate) options: &'a OpenOptions,
+    /// The file that was given as the dump's other part.
+    pub(crate) beside: Option<&'a Path>,
+    /// Whether `path` is where the file is, so that others may be looked for beside it.
+    pub(crate) on_disk: bool,
     /// What is to be told to who opens the file, and whether a part of the file is missing.
     remarks: Mutex<Remarks>,
 }
@@ -124,8 +130,18 @@ pub(crate) struct Remarks {
 }
 
 impl<'a> Opening<'a> {
+    /// `path` is a name, which need not be that of a file.
     pub(crate) fn new(path: &'a Path, options: &'a OpenOptions) -> Self {
-        Self { path, options, remarks: Mutex::default() }
+        Self { path, options, beside: None, on_disk: false, remarks: Mutex::default() }
+    }
+
+    /// `path` is a file, and `beside` one that was given as the dump's other part.
+    pub(crate) fn of_file(
+        path: &'a Path,
+        options: &'a OpenOptions,
+        beside: Option<&'a Path>,
+    ) -> Self {
+        Self { beside, on_disk: true, ..Self::new(path, options) }
     }
 }
 
@@ -189,7 +205,7 @@ pub(crate) fn open(
     let mut source = source;
     let mut containers = Vec::new();
     loop {
-        match sniff_source(&*source) {
+        match sniff_at(opening.path, &*source) {
             FileKind::Dump(kind) => {
                 let image = Some(Arc::clone(&source));
                 let contents = Contents { image, ..open_dump(kind, source, opening)? };
@@ -213,9 +229,10 @@ fn open_dump(
         DumpKind::ElfCore => elf::open(source, opening),
         DumpKind::Kdump => kdump::open(source, opening),
         DumpKind::QemuStream => Err(opening.not_yet(kind)),
-        DumpKind::Vmware => Err(opening.not_yet(kind)),
-        DumpKind::Lime => Err(opening.not_yet(kind)),
-        DumpKind::Avml => Err(opening.not_yet(kind)),
+        DumpKind::Vmware => vmware::open(source, opening),
+        DumpKind::VmwareGuest => vmware::open_guest(source, opening),
+        DumpKind::VmwareMemory => vmware::open_memory(opening),
+        DumpKind::Lime | DumpKind::Avml => raw::open(source, opening),
         DumpKind::Sadump => Err(opening.not_yet(kind)),
     }
 }

@@ -2,14 +2,16 @@
 
 use crate::elf;
 use crate::field::u16_at;
+use crate::foreign::{self, Foreign};
 use crate::kdump;
 use crate::source::{FileSource, Source, read_up_to};
+use crate::vmware::{self, tags};
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Enough for every signature below; the farthest is a boot image's.
-const HEAD: u64 = 1024;
+/// Enough for every signature; the farthest is a swap area's, at the end of its first page.
+const HEAD: u64 = 4096;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,15 @@ impl FileKind {
     /// Whether [`Dump::open`](crate::Dump::open) reads such files, or looks for a dump in them.
     pub const fn is_dump(self) -> bool {
         matches!(self, FileKind::Dump(_) | FileKind::Container(_))
+    }
+
+    /// What to do with a file that is no dump, if anything can be done.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            FileKind::Foreign(foreign) => foreign.advice(),
+            FileKind::Unknown => foreign::UNKNOWN_ADVICE,
+            _ => None,
+        }
     }
 }
 
@@ -77,6 +88,10 @@ kinds! {
     QemuStream = "a QEMU migration stream",
     /// `.vmss` or `.vmsn`.
     Vmware = "a VMware suspend or snapshot state (vmss, vmsn)",
+    /// `debug.guest`.
+    VmwareGuest = "a VMware guest dump (debug.guest)",
+    /// `.vmem`.
+    VmwareMemory = "memory of a VMware machine (vmem)",
     /// LiME.
     Lime = "a LiME memory image",
     /// AVML.
@@ -110,58 +125,17 @@ kinds! {
     Tar = "a tar archive",
 }
 
-kinds! {
-    /// Kinds of files that are recognised and not read here: what it is and, where there is one,
-    /// the way to a file that can be read.
-    Foreign:
-    /// Nothing at all.
-    Empty = "an empty file",
-    /// `DISKDUMP`.
-    Diskdump = "a diskdump of the 2.4 and 2.6 kernels, not supported",
-    /// Linux Kernel Crash Dump.
-    Lkcd = "an LKCD dump, not supported",
-    /// IBM Z stand-alone dump.
-    S390Dump = "an s390 stand-alone dump, not supported",
-    /// Windows, or QEMU's win-dmp.
-    WindowsDump = "a Windows crash dump",
-    /// Breakpad's and Windows' small user-space dump.
-    Minidump = "a minidump of a user process",
-    /// 32-bit ELF core.
-    Elf32Core = "an ELF32 core; only 64-bit machines are supported",
-    /// Another 32-bit ELF file.
-    Elf32 = "a 32-bit ELF file; only 64-bit machines are supported",
-    /// What the kernel writes for a process that crashed.
-    UserCore = "a core dump of a user process, not of a kernel",
-    /// ELF of a big-endian machine.
-    ElfBigEndian = "a big-endian ELF file, not supported yet",
-    /// ELF of no usual type.
-    ElfOther = "an ELF file that is neither core, executable nor object",
-    /// bzImage.
-    BootImage = "a compressed kernel image (vmlinuz); the vmlinux with symbols is another file",
-    /// An archive.
-    Zip = "a zip archive: unpack it first",
-    /// An archive.
-    SevenZip = "a 7z archive: unpack it first",
-    /// A Debian package, or another `ar` archive.
-    Ar = "an ar archive or Debian package: unpack it first",
-    /// An RPM package.
-    Rpm = "an RPM package: unpack it first",
-    /// Kernel log or the like.
-    Text = "a text file",
-    /// A copy that never got its data, or the first page of raw RAM.
-    Zeroes = "a file that starts with zeroes: an interrupted copy, or raw memory without headers",
-}
-
 /// Signatures of dumps and of what they are wrapped in: offset, bytes, kind.
 const DUMPS: &[(usize, &[u8], FileKind)] = &[
     (0, kdump::SIGNATURE, FileKind::Dump(DumpKind::Kdump)),
     (0, b"makedumpfile\0\0\0\0", FileKind::Container(ContainerKind::Flattened)),
     (0, b"QEVM", FileKind::Dump(DumpKind::QemuStream)),
-    (0, &0xbed0_bed0_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
-    (0, &0xbed2_bed2_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
-    (0, &0xbed3_bed3_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
-    (0, &0xbad1_bad1_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
-    (0, &0xbad2_bad2_u32.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::OLD_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::NARROW_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::PARTIAL_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::RESTORED_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
+    (0, &tags::NORESTORE_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
     (0, b"EMiL", FileKind::Dump(DumpKind::Lime)),
     (0, b"AVML", FileKind::Dump(DumpKind::Avml)),
     (0, b"sadump\0\0", FileKind::Dump(DumpKind::Sadump)),
@@ -177,28 +151,26 @@ const DUMPS: &[(usize, &[u8], FileKind)] = &[
     (257, b"ustar", FileKind::Container(ContainerKind::Tar)),
 ];
 
-/// Signatures of everything else.
-const FOREIGN: &[(usize, &[u8], Foreign)] = &[
-    (0, b"DISKDUMP", Foreign::Diskdump),
-    (0, &0xa819_0173_618f_23ed_u64.to_le_bytes(), Foreign::Lkcd),
-    (0, &0xa819_0173_618f_23ed_u64.to_be_bytes(), Foreign::Lkcd),
-    (0, &0xa819_0173_618f_23fd_u64.to_be_bytes(), Foreign::S390Dump),
-    (0, b"PAGEDU64", Foreign::WindowsDump),
-    (0, b"PAGEDUMP", Foreign::WindowsDump),
-    (0, b"MDMP", Foreign::Minidump),
-    (0x202, b"HdrS", Foreign::BootImage),
-    (0, b"PK\x03\x04", Foreign::Zip),
-    (0, b"7z\xbc\xaf\x27\x1c", Foreign::SevenZip),
-    (0, b"!<arch>\n", Foreign::Ar),
-    (0, b"\xed\xab\xee\xdb", Foreign::Rpm),
-];
-
 /// Says what the file at `path` is.
 ///
 /// # Errors
 /// When it cannot be opened or is a folder.
 pub fn sniff(path: &Path) -> io::Result<FileKind> {
-    Ok(sniff_source(&FileSource::open(path)?))
+    Ok(sniff_at(path, &FileSource::open(path)?))
+}
+
+/// Says what a source of that name is: where the bytes say nothing, the name may.
+pub fn sniff_at(name: &Path, source: &dyn Source) -> FileKind {
+    let vague = |kind| {
+        matches!(kind, FileKind::Unknown | FileKind::Foreign(Foreign::Zeroes | Foreign::Text))
+    };
+    match sniff_source(source) {
+        kind if vague(kind) && vmware::is_memory_name(name) => {
+            FileKind::Dump(DumpKind::VmwareMemory)
+        }
+        kind if vague(kind) && vmware::is_guest_name(name) => FileKind::Dump(DumpKind::VmwareGuest),
+        kind => kind,
+    }
 }
 
 /// Says what a source is.
@@ -213,8 +185,16 @@ pub fn sniff_source(source: &dyn Source) -> FileKind {
     if let Some((.., kind)) = DUMPS.iter().find(|(offset, bytes, _)| has(*offset, bytes)) {
         return *kind;
     }
-    if let Some((.., foreign)) = FOREIGN.iter().find(|(offset, bytes, _)| has(*offset, bytes)) {
+    if let Some((.., foreign)) =
+        foreign::SIGNATURES.iter().find(|(offset, bytes, _)| has(*offset, bytes))
+    {
         return FileKind::Foreign(*foreign);
+    }
+    if vmware::is_guest(source) {
+        return FileKind::Dump(DumpKind::VmwareGuest);
+    }
+    if let Some(foreign) = foreign::by_structure(&head) {
+        return FileKind::Foreign(foreign);
     }
     let is_text = |&byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b | 0x20..=0x7e | 0x80..);
     if head.is_empty() {

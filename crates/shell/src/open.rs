@@ -5,6 +5,7 @@ use crate::messages;
 use crate::open_progress::open_progress;
 use crate::output::Interrupt;
 use crate::session::{OpenedFiles, Session, Settings};
+pub use mortis_dump::Layout;
 use mortis_dump::{Dump, FileKind, OpenError, OpenOptions, sniff};
 use mortis_kernel::vmlinux::Vmlinux;
 use mortis_kernel::{Kernel, OpenKernelError, Options};
@@ -38,6 +39,8 @@ pub struct Input {
     pub files: Vec<PathBuf>,
     /// The snapshot to open, of a file that has several.
     pub snapshot: Option<String>,
+    /// Where raw memory lies, in place of a dump.
+    pub layout: Option<Layout>,
     /// Ends what takes long.
     pub interrupt: Interrupt,
 }
@@ -63,7 +66,7 @@ pub fn open_input(
     options: Options,
     settings: Settings,
 ) -> Result<Session, OpenFailure> {
-    let (dump_files, vmlinux) = sort(&input.files)?;
+    let (dump_files, vmlinux) = sort(&input.files, input.layout.is_some())?;
     let dump = open_dump(input, &dump_files)?;
     open_session(dump, vmlinux, input, options, settings)
 }
@@ -79,7 +82,11 @@ pub fn open_dump(input: &Input, files: &[PathBuf]) -> Result<Dump, OpenFailure> 
         progress: Some(open_progress(&input.interrupt)),
         ..OpenOptions::default()
     };
-    Dump::open_files(files, &options).map_err(not_a_dump)
+    match &input.layout {
+        Some(layout) => Dump::open_layout(layout, &options),
+        None => Dump::open_files(files, &options),
+    }
+    .map_err(not_a_dump)
 }
 
 /// `$XDG_CACHE_HOME/mortis/index`, else under `~/.cache`.
@@ -89,8 +96,11 @@ fn index_folder() -> Option<PathBuf> {
     Some(cache.join("mortis/index"))
 }
 
-/// Which of the files are the dump, and which is the vmlinux.
-fn sort(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<PathBuf>), OpenFailure> {
+/// Which of the files are the dump, and which is the vmlinux. A layout takes the dump's place.
+fn sort(
+    files: &[PathBuf],
+    has_layout: bool,
+) -> Result<(Vec<PathBuf>, Option<PathBuf>), OpenFailure> {
     let mut dump: Vec<PathBuf> = Vec::new();
     let mut vmlinux: Option<PathBuf> = None;
     for file in files {
@@ -105,16 +115,22 @@ fn sort(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<PathBuf>), OpenFailur
                     ));
                 }
             }
+            kind if has_layout && kind != FileKind::ElfExecutable => {
+                return Err(OpenFailure::with(
+                    format!("{}: this is {kind}, and --layout gives the memory", file.display()),
+                    "give --layout and at most a vmlinux, or the dump without --layout",
+                ));
+            }
             kind if kind.is_dump() => dump.push(file.clone()),
             other => {
                 return Err(OpenFailure::with(
                     format!("{}: this is {other}", file.display()),
-                    "give a dump of a kernel and, if at hand, its vmlinux",
+                    other.advice().unwrap_or(GIVE_A_DUMP),
                 ));
             }
         }
     }
-    if dump.is_empty() {
+    if dump.is_empty() && !has_layout {
         return Err(match vmlinux {
             Some(vmlinux) => OpenFailure::with(
                 format!("{}: an executable, and no dump beside it", vmlinux.display()),
@@ -163,6 +179,8 @@ fn unreadable(file: &Path, error: &std::io::Error) -> OpenFailure {
     }
 }
 
+const GIVE_A_DUMP: &str = "give a dump of a kernel and, if at hand, its vmlinux";
+
 const CUT_OFF: &str = "the file is cut off or damaged: compare its size with the original's and \
     copy it again, or see why the collector stopped (often a full disk)";
 
@@ -175,9 +193,10 @@ fn not_a_dump(error: OpenError) -> OpenFailure {
         OpenError::Wanting { path, what, advice } => {
             OpenFailure::with(format!("{}: {what}", path.display()), advice)
         }
-        OpenError::NotADump { .. } | OpenError::Io { .. } | OpenError::Stopped { .. } => {
-            OpenFailure::new(error)
+        OpenError::NotADump { kind, .. } => {
+            OpenFailure::with(error, kind.advice().unwrap_or(GIVE_A_DUMP))
         }
+        OpenError::Io { .. } | OpenError::Stopped { .. } => OpenFailure::new(error),
     }
 }
 

@@ -6,18 +6,28 @@
 mod compressed;
 mod elf;
 mod faults;
+mod guestdump;
 mod kdump;
+mod lime;
+mod machine;
 mod notes;
 mod random;
 mod terabyte;
+mod virtualbox;
+mod vmware;
 
 pub use compressed::Wrapping;
 pub use elf::{ElfWriter, Load};
 pub use faults::{Faults, FaultyMemory, WatchedMemory};
+pub use guestdump::guestdump;
 pub use kdump::{Codec, KdumpWriter, Offsets, Stored};
+pub use lime::{avml, lime};
+pub use machine::{Machine, NumberedMemory, SavedCpu, SparseFile};
 pub use notes::{final_note, note, prstatus, qemu_cpu};
 pub use random::Random;
 pub use terabyte::sparse_terabyte;
+pub use virtualbox::virtualbox_notes;
+pub use vmware::{VmwareMemory, VmwareWriter};
 
 /// The content of page `pfn`: compressible, and different for each.
 pub fn page(pfn: u64, size: usize) -> Vec<u8> {
