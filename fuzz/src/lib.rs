@@ -36,6 +36,10 @@ macro_rules! targets {
 targets! {
     kdump,
     elf,
+    compressed,
+    flattened,
+    tar,
+    split,
     vmcoreinfo,
     kallsyms,
     btf,

@@ -43,6 +43,8 @@ pub(crate) struct Contents {
     pub(crate) vmcoreinfo: Option<Vmcoreinfo>,
     /// Whether the writer marked the dump as one that it could not finish.
     pub(crate) incomplete: bool,
+    /// The rules by which makedumpfile overwrote data, as its configuration has them.
+    pub(crate) erase_info: Option<String>,
     pub(crate) kdump: Option<KdumpFacts>,
     /// The file out of everything that it is wrapped in.
     pub(crate) image: Option<Arc<dyn Source>>,
@@ -62,6 +64,7 @@ impl Contents {
             cpu_states: Vec::new(),
             vmcoreinfo: None,
             incomplete: false,
+            erase_info: None,
             kdump: None,
             image: None,
             beside: Vec::new(),
@@ -70,6 +73,9 @@ impl Contents {
 
     /// Takes over the ELF notes, and the registers in them.
     pub(crate) fn with_notes(mut self, machine: Machine, notes: Vec<u8>) -> Self {
+        if self.erase_info.is_none() {
+            self.erase_info = notes::erase_info(Notes::new(&notes));
+        }
         if machine == Machine::X86_64 {
             self.cpu_registers = notes::prstatus_registers(Notes::new(&notes));
             let mut cpus = notes::qemu_cpus(Notes::new(&notes));

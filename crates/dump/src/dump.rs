@@ -3,6 +3,7 @@
 use crate::contents::{Contents, PageCounts};
 use crate::cpu_state::CpuState;
 use crate::format::{Format, Machine, Timestamp, Utsname};
+use crate::kdump;
 use crate::notes::Notes;
 use crate::open::{self, OpenError, OpenOptions, Opening, Remarks};
 use crate::raw::{self, Layout};
@@ -86,12 +87,35 @@ impl Dump {
             [second] if vmware::is_pair(second, first) => {
                 Self::open_beside(second, Some(first), options)
             }
-            [second, ..] => Err(OpenError::Wanting {
-                path: first.clone(),
-                what: format!("this and {} are both dumps", second.display()),
-                advice: "give one dump and at most one vmlinux".to_owned(),
-            }),
+            _ => {
+                let open = |path: &PathBuf| match FileSource::open(path) {
+                    Ok(source) => Ok((path.clone(), Arc::new(source) as Arc<dyn Source>)),
+                    Err(source) => Err(OpenError::Io { path: path.clone(), source }),
+                };
+                Self::from_sources(paths.iter().map(open).collect::<Result<_, _>>()?, options)
+            }
         }
+    }
+
+    /// Opens the dump that several sources are together, as [`Dump::open_files`]; names stand for
+    /// them in messages.
+    ///
+    /// # Errors
+    /// As [`Dump::open_files`].
+    pub fn from_sources(
+        sources: Vec<(PathBuf, Arc<dyn Source>)>,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let files = sources.iter().map(|(path, _)| path.clone()).collect();
+        let set = kdump::set::open(sources, options)?;
+        Ok(Self {
+            files,
+            size: set.size,
+            containers: set.containers,
+            contents: set.contents,
+            remarks: set.remarks,
+            view: None,
+        })
     }
 
     /// Opens a dump that is not a file; `name` stands for it in messages.
@@ -240,6 +264,12 @@ impl Dump {
     /// Page frame numbers that this file of a `makedumpfile --split` set holds.
     pub fn split(&self) -> Option<(u64, u64)> {
         self.contents.kdump.as_ref().and_then(|kdump| kdump.split)
+    }
+
+    /// The rules by which makedumpfile erased data (`--config`, `--eppic`); what they name reads as
+    /// `X` (0x58).
+    pub fn erase_info(&self) -> Option<&str> {
+        self.contents.erase_info.as_deref()
     }
 
     /// Whether the collector marked the dump as incomplete: it ran out of space or was stopped.

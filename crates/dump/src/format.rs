@@ -40,6 +40,9 @@ pub enum Format {
         version: u32,
         /// What the header's status announces.
         compression: Compression,
+        /// How many files of a dump by `makedumpfile --split` were opened; 0 for one that is whole
+        /// in its file.
+        split_files: usize,
     },
     /// VMware's state of a suspended machine or of a snapshot.
     Vmware {
@@ -66,8 +69,13 @@ impl fmt::Display for Format {
         match self {
             Format::ElfCore { filtered: false } => f.write_str("ELF64 vmcore"),
             Format::ElfCore { filtered: true } => f.write_str("ELF64 vmcore, filtered"),
-            Format::Kdump { version, compression } => {
-                write!(f, "kdump-compressed v{version}, {compression}")
+            Format::Kdump { version, compression, split_files } => {
+                write!(f, "kdump-compressed v{version}, {compression}")?;
+                match split_files {
+                    0 => Ok(()),
+                    1 => f.write_str(", one file of a split dump"),
+                    files => write!(f, ", split, {files} files"),
+                }
             }
             Format::Vmware { separate: true, .. } => f.write_str("VMware state and vmem"),
             Format::Vmware { compressed: true, .. } => {

@@ -62,7 +62,6 @@ impl IndexFile {
         Some(file)
     }
 
-    #[allow(dead_code, reason = "the readers that make a small index use it")]
     /// Reads all of the index, if it is there and of this very source.
     pub(crate) fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -158,6 +158,12 @@ pub(crate) fn vmcoreinfo_text(notes: Notes<'_>) -> Option<&[u8]> {
     notes.filter(|note| note.name == b"VMCOREINFO").map(|note| note.desc).next()
 }
 
+/// The rules of erasing, which `makedumpfile -E` keeps in a note (its elf_info.h).
+pub(crate) fn erase_info(mut notes: Notes<'_>) -> Option<String> {
+    let note = notes.find(|note| note.name == b"ERASEINFO" && !note.desc.is_empty())?;
+    Some(String::from_utf8_lossy(note.desc).into_owned())
+}
+
 /// Whether the notes are those of a process that dumped core: the kernel's own ELF writer
 /// (fs/binfmt_elf.c) says what files were mapped and which signal killed it.
 pub(crate) fn are_of_a_process(notes: Notes<'_>) -> bool {

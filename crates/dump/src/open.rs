@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Containers in containers: no file that somebody made has more.
 const MAX_DEPTH: usize = 8;
+/// Characters of the rules of erasing that a warning shows.
+const MAX_RULES: usize = 500;
 
 /// What can be chosen when a dump is opened.
 #[derive(Clone)]
@@ -146,7 +148,6 @@ impl<'a> Opening<'a> {
 }
 
 impl Opening<'_> {
-    #[allow(dead_code, reason = "not every reader has a use for it")]
     /// Keeps something that who opens the file should know. A text names no file.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.remarks().warnings.push(text.into());
@@ -202,20 +203,53 @@ pub(crate) fn open(
     source: Arc<dyn Source>,
     opening: &Opening<'_>,
 ) -> Result<(Contents, Vec<ContainerKind>), OpenError> {
+    let Unwrapped { kind, source, containers } = unwrap(source, opening)?;
+    let image = Some(Arc::clone(&source));
+    let contents = Contents { image, ..open_dump(kind, source, opening)? };
+    if let Some(warning) = erase_warning(&contents) {
+        opening.warn(warning);
+    }
+    Ok((contents, containers))
+}
+
+/// What to tell where makedumpfile overwrote data.
+pub(crate) fn erase_warning(contents: &Contents) -> Option<String> {
+    let rules = contents.erase_info.as_ref()?.trim().replace(char::is_control, "; ");
+    let short: String = rules.chars().take(MAX_RULES).collect();
+    Some(format!("data were erased from the dump and read as 'X': {short}"))
+}
+
+/// A dump without what it was wrapped in.
+pub(crate) struct Unwrapped {
+    pub(crate) kind: DumpKind,
+    pub(crate) source: Arc<dyn Source>,
+    /// What it was wrapped in, outermost first.
+    pub(crate) containers: Vec<ContainerKind>,
+}
+
+/// Takes off what a dump is wrapped in.
+pub(crate) fn unwrap(
+    source: Arc<dyn Source>,
+    opening: &Opening<'_>,
+) -> Result<Unwrapped, OpenError> {
     let mut source = source;
     let mut containers = Vec::new();
     loop {
         match sniff_at(opening.path, &*source) {
-            FileKind::Dump(kind) => {
-                let image = Some(Arc::clone(&source));
-                let contents = Contents { image, ..open_dump(kind, source, opening)? };
-                return Ok((contents, containers));
-            }
+            FileKind::Dump(kind) => return Ok(Unwrapped { kind, source, containers }),
             FileKind::Container(kind) if containers.len() < MAX_DEPTH => {
                 source = container::open(kind, source, opening)?;
                 containers.push(kind);
             }
-            kind => return Err(OpenError::NotADump { path: opening.path.to_owned(), kind }),
+            kind => {
+                let remarks = opening.take_remarks();
+                return Err(match remarks.warnings.first() {
+                    Some(remark) if remarks.cut_short => {
+                        opening.damaged(format!("{remark}, and that is no dump"))
+                    }
+                    _ => OpenError::NotADump { path: opening.path.to_owned(), kind },
+                });
+            }
         }
     }
 }

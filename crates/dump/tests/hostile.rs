@@ -1,10 +1,12 @@
 //! Damaged dumps: whatever is flipped or cut off, opening and reading ends soon, in bounded
 //! memory, with an answer.
 
-use mortis_dump::{Dump, OpenOptions, Source};
-use mortis_dump_synthetic::{Codec, ElfWriter, KdumpWriter, Load};
+use mortis_dump::{Dump, OpenError, OpenOptions, Source};
+use mortis_dump_synthetic::{Codec, ElfWriter, Flattened, KdumpWriter, Load};
+use mortis_dump_synthetic::{TarKind, TarWriter, Wrapping};
 use mortis_memory::{PhysAddr, PhysicalMemory};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,10 +37,14 @@ impl Source for Damaged {
 
 /// Opens a damaged file, asks for everything, and says how many reads worked.
 fn exercise(source: Damaged, what: &str) -> usize {
-    let start = Instant::now();
     let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
+    exercise_dump(|| Dump::from_source(Arc::new(source), "damaged", options), what)
+}
+
+fn exercise_dump(open: impl FnOnce() -> Result<Dump, OpenError>, what: &str) -> usize {
+    let start = Instant::now();
     let mut worked = 0;
-    if let Ok(dump) = Dump::from_source(Arc::new(source), "damaged", options) {
+    if let Ok(dump) = open() {
         let ranges = dump.ranges();
         let mut page = vec![0; 4096];
         let ends = ranges.iter().take(8).flat_map(|range| [range.start.0, range.end.0 - 1]);
@@ -127,6 +133,80 @@ fn synthetic_elf() {
         flip_every_bit(&file, 0..64 + 5 * 56 + 64 + 400);
     }
     assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn flattened_streams() {
+    let (dump, _) = KdumpWriter::small(Codec::Zlib).write_with_offsets();
+    let file = Arc::new(Flattened::of(&dump, 16_384).write());
+    cut_at_a_thousand_points(&file);
+    // The stream's header, and those of the first and the last records.
+    let records =
+        |from: usize| (0..8).flat_map(move |n| (0..16).map(move |byte| from + n * 16_400 + byte));
+    let last = file.len() - 16 - 4 * 16_400;
+    flip_every_bit(
+        &file,
+        (0..40).chain(records(4096)).chain((last..last + 16).chain(file.len() - 16..file.len())),
+    );
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn archives() {
+    let dump = KdumpWriter { pages: Default::default(), ..KdumpWriter::small(Codec::Zlib) }.write();
+    let file = TarWriter::default()
+        .with(TarKind::Pax, "a-folder/notes", b"notes")
+        .with(TarKind::GnuSparse, "vmcore", &dump)
+        .with(TarKind::PaxSparse, "other", b"other")
+        .finish();
+    let file = Arc::new(file);
+    cut_at_a_thousand_points(&file);
+    flip_every_bit(&file, (0..1100).chain(1536..4096).chain(file.len() - 3600..file.len()));
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn compressed_files() {
+    let dump = KdumpWriter { max_mapnr: 600, ..KdumpWriter::small(Codec::Zlib) };
+    let dump = KdumpWriter { existing: vec![0..160, 256..600], ..dump };
+    let pages = dump.pages.clone().into_iter().filter(|(pfn, _)| *pfn < 20).collect();
+    let dump = KdumpWriter { pages, ..dump }.write();
+    for wrapping in Wrapping::ALL {
+        let file = Arc::new(wrapping.compress(&dump));
+        cut_at_a_thousand_points(&file);
+        flip_every_bit(&file, (0..60).chain(file.len() - 40..file.len()));
+    }
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn split_sets() {
+    let parts = KdumpWriter::small(Codec::Zlib).write_split(&[300, 39_500]);
+    let parts: Vec<Arc<Vec<u8>>> = parts.into_iter().map(Arc::new).collect();
+    let open = |damaged: usize, len: u64, flip: Option<(u64, u8)>| {
+        let source = |(index, file): (usize, &Arc<Vec<u8>>)| {
+            let file = Arc::clone(file);
+            let (len, flip) = match index == damaged {
+                true => (len.min(file.len() as u64), flip),
+                false => (file.len() as u64, None),
+            };
+            let source: Arc<dyn Source> = Arc::new(Damaged { file, len, flip });
+            (PathBuf::from(format!("part {index}")), source)
+        };
+        let sources = parts.iter().enumerate().map(source).collect();
+        let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
+        let what = format!("part {damaged}, {len} bytes, {flip:?}");
+        exercise_dump(|| Dump::from_sources(sources, &options), &what)
+    };
+    assert!(open(0, u64::MAX, None) > 8);
+    for cut in (0..500).map(|n| n * 67) {
+        open(1, cut, None);
+    }
+    for at in (404..464).chain(4096..4200) {
+        for bit in 0..8 {
+            open(1, u64::MAX, Some((at, 1 << bit)));
+        }
+    }
 }
 
 #[test]

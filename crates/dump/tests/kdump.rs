@@ -51,7 +51,7 @@ fn the_header_and_the_notes_say_what_was_written() {
     writer.status |= 8 | 16;
     let dump = open(writer.write());
     let compression = Compression { zstd: true, ..Compression::default() };
-    assert_eq!(dump.format(), Format::Kdump { version: 6, compression });
+    assert_eq!(dump.format(), Format::Kdump { version: 6, compression, split_files: 0 });
     assert_eq!(dump.format().to_string(), "kdump-compressed v6, zstd");
     assert_eq!(*dump.machine(), Machine::X86_64);
     let utsname = dump.utsname().expect("kdump has one");
@@ -97,6 +97,23 @@ fn older_versions_have_what_their_headers_had() {
         assert_eq!(dump.vmcoreinfo().is_some(), version >= 3, "version {version}");
         assert_eq!(dump.notes().count(), if version >= 4 { 2 } else { 0 });
     }
+}
+
+#[test]
+fn what_was_erased_is_told() {
+    for version in [4, 5, 6] {
+        let erase_info = "erase jiffies\nerase mystruct1.name size 30\n".to_owned();
+        let writer = KdumpWriter { version, erase_info, ..KdumpWriter::small(Codec::Zlib) };
+        let dump = open(writer.write());
+        if version < 5 {
+            assert_eq!(dump.erase_info(), None);
+            continue;
+        }
+        assert_eq!(dump.erase_info(), Some(&*writer.erase_info));
+        let [warning] = dump.warnings() else { panic!("{:?}", dump.warnings()) };
+        assert!(warning.contains("erase jiffies; erase mystruct1.name size 30"), "{warning}");
+    }
+    assert_eq!(open(KdumpWriter::small(Codec::Zlib).write()).erase_info(), None);
 }
 
 #[test]

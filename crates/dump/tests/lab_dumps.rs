@@ -125,7 +125,7 @@ fn headers_and_notes_of_all_captures_agree() {
     }
     let none = Compression::default();
     let compression = |capture| match open(capture).format() {
-        Format::Kdump { version: 6, compression } => compression,
+        Format::Kdump { version: 6, compression, split_files: 0 } => compression,
         other => panic!("{capture} is {other}"),
     };
     assert_eq!(compression("c31"), Compression { zlib: true, ..none });

@@ -1,6 +1,9 @@
 //! What a dump may be wrapped in: each container gives the [`Source`] of what is inside.
 
 mod compressed;
+mod extents;
+mod flattened;
+mod tar;
 
 use crate::open::{OpenError, Opening};
 use crate::sniff::{ContainerKind, FileKind};
@@ -18,7 +21,7 @@ pub(crate) fn open(
         || OpenError::NotADump { path: opening.path.to_owned(), kind: FileKind::Container(kind) };
     let decompressed = |codec| compressed::decompressed(codec, Arc::clone(&source), opening);
     match kind {
-        ContainerKind::Flattened => Err(not_yet()),
+        ContainerKind::Flattened => flattened::open(source, opening),
         ContainerKind::LibvirtSave => Err(not_yet()),
         ContainerKind::Qcow2 => Err(not_yet()),
         ContainerKind::Gzip => decompressed(Codec::Gzip),
@@ -27,6 +30,6 @@ pub(crate) fn open(
         ContainerKind::Bzip2 => decompressed(Codec::Bzip2),
         ContainerKind::Lz4 => decompressed(Codec::Lz4),
         ContainerKind::Lzop => decompressed(Codec::Lzop),
-        ContainerKind::Tar => Err(not_yet()),
+        ContainerKind::Tar => tar::open(source, opening),
     }
 }

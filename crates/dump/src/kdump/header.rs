@@ -66,6 +66,8 @@ pub(crate) struct Header {
     pub(crate) split: Option<(u64, u64)>,
     pub(crate) vmcoreinfo: Vec<u8>,
     pub(crate) notes: Vec<u8>,
+    /// The rules by which data were erased.
+    pub(crate) erase_info: Option<String>,
     /// Offset and bytes of bitmap 1.
     pub(crate) bitmap1: (u64, u64),
     /// Offset and bytes of bitmap 2; that of bitmap 1 where there is only one.
@@ -143,6 +145,7 @@ impl Header {
             split: sub.split,
             vmcoreinfo: sub.vmcoreinfo,
             notes: sub.notes,
+            erase_info: sub.erase_info,
             bitmap1,
             bitmap2,
             descriptors: bitmap_offset.checked_add(bitmap_bytes).ok_or(HeaderError::Layout)?,
@@ -163,6 +166,7 @@ struct SubHeader {
     split: Option<(u64, u64)>,
     vmcoreinfo: Vec<u8>,
     notes: Vec<u8>,
+    erase_info: Option<String>,
     max_mapnr: u64,
 }
 
@@ -184,6 +188,9 @@ impl SubHeader {
             split,
             vmcoreinfo: area(3, 32).unwrap_or_default(),
             notes: area(4, 48).unwrap_or_default(),
+            erase_info: area(5, 64)
+                .filter(|text| !text.is_empty())
+                .map(|text| String::from_utf8_lossy(&text).into_owned()),
             max_mapnr: since(6, 96).unwrap_or(0),
         }
     }

@@ -83,6 +83,12 @@ impl KdumpMemory {
         }
     }
 
+    /// How many pages from `start` to `end` are in the dump, in this file or in another of its set.
+    pub(super) fn pages_between(&self, start: u64, end: u64) -> u64 {
+        let rank = |pfn| self.dumped.rank_of_position(&self.index, pfn).unwrap_or(0);
+        rank(end).saturating_sub(rank(start))
+    }
+
     pub(super) fn source(&self) -> &dyn Source {
         self.index.source()
     }

@@ -8,11 +8,12 @@ mod bitmap;
 mod header;
 mod memory;
 mod scan;
+pub(crate) mod set;
 
 pub use header::HeaderError;
 pub(crate) use header::SIGNATURE;
 
-use crate::contents::{Contents, KdumpFacts};
+use crate::contents::{Contents, DumpMemory, KdumpFacts};
 use crate::format::{Format, Machine};
 use crate::notes::{self, Notes};
 use crate::open::{OpenError, Opening};
@@ -24,20 +25,43 @@ use std::sync::Arc;
 
 /// Opens a kdump-compressed dump.
 pub(crate) fn open(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Contents, OpenError> {
-    let mut header = Header::parse(&*source)
-        .map_err(|source| OpenError::Kdump { path: opening.path.to_owned(), source })?;
+    let header = parse(&*source, opening)?;
+    let memory = KdumpMemory::new(source, &header, opening.options.cache_bytes);
+    if let Some((start, end)) = header.split {
+        let others = memory
+            .pages_between(0, start)
+            .saturating_add(memory.pages_between(end.min(header.max_mapnr), header.max_mapnr));
+        if others > 0 {
+            opening.warn(format!(
+                "this is one file of a split dump (makedumpfile --split): {others} pages are in \
+                 others; name them as well: mortis FILE FILE..."
+            ));
+        }
+    }
+    let files = usize::from(header.split.is_some());
+    Ok(contents_of(header, Arc::new(memory), files))
+}
+
+fn parse(source: &dyn Source, opening: &Opening<'_>) -> Result<Header, OpenError> {
+    Header::parse(source)
+        .map_err(|source| OpenError::Kdump { path: opening.path.to_owned(), source })
+}
+
+/// What a header says, over `memory`, which is that of `split_files` files of a split dump.
+fn contents_of(mut header: Header, memory: Arc<dyn DumpMemory>, split_files: usize) -> Contents {
     let notes = std::mem::take(&mut header.notes);
     // Version 3 has no notes but VMCOREINFO; from 4 on the header points into the notes.
     let vmcoreinfo = Some(&*header.vmcoreinfo)
         .filter(|text| !text.is_empty())
         .or_else(|| notes::vmcoreinfo_text(Notes::new(&notes)))
         .map(Vmcoreinfo::parse);
-    let format = Format::Kdump { version: header.version, compression: header.compression };
+    let (version, compression) = (header.version, header.compression);
+    let format = Format::Kdump { version, compression, split_files };
     let machine = Machine::from_utsname(&header.utsname.machine);
-    let memory = KdumpMemory::new(source, &header, opening.options.cache_bytes);
     let contents = Contents {
         vmcoreinfo,
         incomplete: header.incomplete,
+        erase_info: header.erase_info,
         kdump: Some(KdumpFacts {
             utsname: header.utsname,
             timestamp: header.timestamp,
@@ -48,7 +72,7 @@ pub(crate) fn open(source: Arc<dyn Source>, opening: &Opening<'_>) -> Result<Con
             vmemmap_excluded: header.vmemmap_excluded,
             split: header.split,
         }),
-        ..Contents::of(format, Arc::new(memory))
+        ..Contents::of(format, memory)
     };
-    Ok(contents.with_notes(machine, notes))
+    contents.with_notes(machine, notes)
 }

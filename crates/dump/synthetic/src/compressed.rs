@@ -45,7 +45,12 @@ impl Wrapping {
                 encoder.write_all(data).expect("writing to memory");
                 encoder.finish().expect("writing to memory");
             }
-            Wrapping::Zstd => out = zstd::encode_all(data, 1).expect("zstd compresses"),
+            Wrapping::Zstd => {
+                let mut encoder = zstd::Encoder::new(&mut out, 1).expect("the level is valid");
+                encoder.include_checksum(true).expect("as the zstd command does");
+                encoder.write_all(data).expect("writing to memory");
+                encoder.finish().expect("writing to memory");
+            }
             Wrapping::Bzip2 => {
                 let mut encoder =
                     bzip2::write::BzEncoder::new(&mut out, bzip2::Compression::fast());
@@ -53,7 +58,10 @@ impl Wrapping {
                 encoder.finish().expect("writing to memory");
             }
             Wrapping::Lz4 => {
-                let mut encoder = lz4_flex::frame::FrameEncoder::new(&mut out);
+                let info = lz4_flex::frame::FrameInfo::new()
+                    .block_size(lz4_flex::frame::BlockSize::Max64KB)
+                    .block_checksums(true);
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, &mut out);
                 encoder.write_all(data).expect("writing to memory");
                 encoder.finish().expect("writing to memory");
             }

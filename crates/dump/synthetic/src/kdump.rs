@@ -101,6 +101,8 @@ pub struct KdumpWriter {
     pub timestamp: (i64, i64),
     /// `phys_base`.
     pub phys_base: u64,
+    /// The rules by which data were erased, appended to the file.
+    pub erase_info: String,
     /// `nr_cpus`.
     pub nr_cpus: u32,
     /// `--split`: the pages that this file has descriptors for.
@@ -124,6 +126,7 @@ impl Default for KdumpWriter {
             utsname: ["Linux", "host", "6.12.0-synthetic", "#1 SMP", "x86_64", "(none)"],
             timestamp: (1_700_000_000, 42),
             phys_base: 0x1000_0000,
+            erase_info: String::new(),
             nr_cpus: 2,
             split: None,
             only_bitmap1: false,
@@ -160,6 +163,14 @@ impl KdumpWriter {
     /// The file.
     pub fn write(&self) -> Vec<u8> {
         self.write_with_offsets().0
+    }
+
+    /// The files of a `--split` set: each goes up to one of `cuts`, the last to the end.
+    pub fn write_split(&self, cuts: &[u64]) -> Vec<Vec<u8>> {
+        let ends = cuts.iter().copied().chain([self.max_mapnr]);
+        let mut start = 0;
+        let ranges = ends.map(|end| std::mem::replace(&mut start, end)..end);
+        ranges.map(|split| Self { split: Some(split), ..self.clone() }.write()).collect()
     }
 
     /// The file, and where its parts are.
@@ -212,8 +223,9 @@ impl KdumpWriter {
             sub.extend(notes_at.to_le_bytes());
             sub.extend((notes.len() as u64).to_le_bytes());
         }
+        let erase_info_at = file.len() + sub.len();
         if self.version >= 5 {
-            sub.extend([0; 16]); // eraseinfo
+            sub.extend([0; 16]); // eraseinfo, once it is known where that is
         }
         if self.version >= 6 {
             sub.extend(split.start.to_le_bytes());
@@ -275,6 +287,13 @@ impl KdumpWriter {
         file.extend(descriptors);
         offsets.data = file.len();
         file.extend(data);
+        if !self.erase_info.is_empty() {
+            let at = (file.len() as u64).to_le_bytes();
+            file[erase_info_at..erase_info_at + 8].copy_from_slice(&at);
+            let len = (self.erase_info.len() as u64).to_le_bytes();
+            file[erase_info_at + 8..erase_info_at + 16].copy_from_slice(&len);
+            file.extend(self.erase_info.as_bytes());
+        }
         (file, offsets)
     }
 }

@@ -350,8 +350,9 @@ impl<'a> Pump<'a> {
             });
         }
         let at = self.progress.position();
-        // A checksum is found wrong at the end, too.
-        let is_damage = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
+        // A checksum is found wrong at the end, too; zstd's errors have no kinds of their own.
+        let is_damage = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData)
+            || error.to_string().contains("checksum");
         let is_cut =
             error.kind() == ErrorKind::UnexpectedEof || at >= self.progress.total() && !is_damage;
         let what = match is_cut {
