@@ -147,7 +147,7 @@ fn a_vmcore_becomes_a_kdump_by_every_codec_and_comes_back() {
             PageCodec::Snappy => Compression { snappy: true, ..none },
             PageCodec::Zstd => Compression { zstd: true, ..none },
         };
-        assert_eq!(kdump.format(), Format::Kdump { version: 6, compression });
+        assert_eq!(kdump.format(), Format::Kdump { version: 6, compression, split_files: 0 });
         assert!(!kdump.is_incomplete() && !kdump.is_truncated());
         assert_same_memory(&kdump, &dump);
         assert_eq!(kdump.page_counts(), dump.page_counts());
