@@ -62,6 +62,11 @@ pub enum Format {
     Avml,
     /// Memory without headers.
     Raw,
+    /// A QEMU migration stream.
+    QemuStream {
+        /// Whether pages have fixed places, by the `mapped-ram` capability.
+        mapped_ram: bool,
+    },
 }
 
 impl fmt::Display for Format {
@@ -86,6 +91,10 @@ impl fmt::Display for Format {
             Format::Lime => f.write_str("LiME image"),
             Format::Avml => f.write_str("AVML image, snappy"),
             Format::Raw => f.write_str("raw memory"),
+            Format::QemuStream { mapped_ram: false } => f.write_str("QEMU migration stream"),
+            Format::QemuStream { mapped_ram: true } => {
+                f.write_str("QEMU migration stream, mapped-ram")
+            }
         }
     }
 }

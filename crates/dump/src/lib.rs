@@ -42,6 +42,7 @@ mod note_search;
 mod notes;
 mod open;
 mod raw;
+mod qemu;
 mod region;
 mod sniff;
 mod source;

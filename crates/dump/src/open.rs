@@ -8,6 +8,7 @@ use crate::container;
 use crate::contents::Contents;
 use crate::elf;
 use crate::kdump::{self, HeaderError};
+use crate::qemu;
 use crate::raw;
 use crate::sniff::{ContainerKind, DumpKind, FileKind, sniff_at};
 use crate::source::Source;
@@ -262,7 +263,7 @@ fn open_dump(
     match kind {
         DumpKind::ElfCore => elf::open(source, opening),
         DumpKind::Kdump => kdump::open(source, opening),
-        DumpKind::QemuStream => Err(opening.not_yet(kind)),
+        DumpKind::QemuStream => qemu::open(source, opening),
         DumpKind::Vmware => vmware::open(source, opening),
         DumpKind::VmwareGuest => vmware::open_guest(source, opening),
         DumpKind::VmwareMemory => vmware::open_memory(opening),

@@ -4,6 +4,7 @@ use crate::elf;
 use crate::field::u16_at;
 use crate::foreign::{self, Foreign};
 use crate::kdump;
+use crate::qemu;
 use crate::source::{FileSource, Source, read_up_to};
 use crate::vmware::{self, tags};
 use std::fmt;
@@ -129,7 +130,7 @@ kinds! {
 const DUMPS: &[(usize, &[u8], FileKind)] = &[
     (0, kdump::SIGNATURE, FileKind::Dump(DumpKind::Kdump)),
     (0, b"makedumpfile\0\0\0\0", FileKind::Container(ContainerKind::Flattened)),
-    (0, b"QEVM", FileKind::Dump(DumpKind::QemuStream)),
+    (0, qemu::MAGIC, FileKind::Dump(DumpKind::QemuStream)),
     (0, &tags::OLD_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
     (0, &tags::NARROW_MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
     (0, &tags::MAGIC.to_le_bytes(), FileKind::Dump(DumpKind::Vmware)),
