@@ -24,6 +24,7 @@
 //! [`Unreadable`]: mortis_memory::Unavailable::Unreadable
 //! [`Unmapped`]: mortis_memory::Unavailable::Unmapped
 
+mod big_endian;
 mod cache;
 mod codec;
 mod container;

@@ -3,6 +3,7 @@
 
 use mortis_dump::{Dump, OpenError, OpenOptions, Source};
 use mortis_dump_synthetic::{Codec, ElfWriter, Flattened, KdumpWriter, Load};
+use mortis_dump_synthetic::{QcowOptions, QemuWriter, libvirt_save, qcow2};
 use mortis_dump_synthetic::{TarKind, TarWriter, Wrapping};
 use mortis_memory::{PhysAddr, PhysicalMemory};
 use std::io;
@@ -148,6 +149,36 @@ fn flattened_streams() {
         &file,
         (0..40).chain(records(4096)).chain((last..last + 16).chain(file.len() - 16..file.len())),
     );
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn migration_streams() {
+    for stream in [QemuWriter::small(true), QemuWriter::small(false)] {
+        let file = Arc::new(stream);
+        cut_at_a_thousand_points(&file);
+        let len = file.len();
+        flip_every_bit(&file, (0..200).chain(len - 200..len).chain((200..len).step_by(397)));
+    }
+    let file = Arc::new(QemuWriter::small_mapped());
+    cut_at_a_thousand_points(&file);
+    flip_every_bit(&file, 0..200);
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn save_images_and_disk_images() {
+    let stream = QemuWriter::small(true);
+    let file = Arc::new(libvirt_save(b"LibvirtQemudSave", 0, false, &stream));
+    cut_at_a_thousand_points(&file);
+    flip_every_bit(&file, 0..200);
+    for version_2 in [true, false] {
+        let options = QcowOptions { version_2, compressed: true, ..QcowOptions::default() };
+        let file = Arc::new(qcow2(&[("one", "1", &stream)], options));
+        cut_at_a_thousand_points(&file);
+        // The header, the state's tables and the table of snapshots.
+        flip_every_bit(&file, (0..112).chain(file.len() - 8292..file.len()).step_by(3));
+    }
     assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
 }
 

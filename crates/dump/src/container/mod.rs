@@ -3,10 +3,12 @@
 mod compressed;
 mod extents;
 mod flattened;
+mod libvirt;
+mod qcow2;
 mod tar;
 
 use crate::open::{OpenError, Opening};
-use crate::sniff::{ContainerKind, FileKind};
+use crate::sniff::ContainerKind;
 use crate::source::Source;
 use compressed::Codec;
 use std::sync::Arc;
@@ -17,13 +19,11 @@ pub(crate) fn open(
     source: Arc<dyn Source>,
     opening: &Opening<'_>,
 ) -> Result<Arc<dyn Source>, OpenError> {
-    let not_yet =
-        || OpenError::NotADump { path: opening.path.to_owned(), kind: FileKind::Container(kind) };
     let decompressed = |codec| compressed::decompressed(codec, Arc::clone(&source), opening);
     match kind {
         ContainerKind::Flattened => flattened::open(source, opening),
-        ContainerKind::LibvirtSave => Err(not_yet()),
-        ContainerKind::Qcow2 => Err(not_yet()),
+        ContainerKind::LibvirtSave => libvirt::open(source, opening),
+        ContainerKind::Qcow2 => qcow2::open(source, opening),
         ContainerKind::Gzip => decompressed(Codec::Gzip),
         ContainerKind::Xz => decompressed(Codec::Xz),
         ContainerKind::Zstd => decompressed(Codec::Zstd),

@@ -3,8 +3,8 @@
 //! The section grew at its end and by subsections alone since version 7; what is read here lies at
 //! its start. The instance's number is the CPU's.
 
-use super::bytes::{be32_at, be64_at};
 use super::sections::Walk;
+use crate::big_endian::{be32_at, be64_at};
 use crate::cpu_state::{CpuState, Segment};
 use crate::source::{Source, read_up_to};
 use mortis_memory::X86_64Registers;

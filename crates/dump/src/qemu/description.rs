@@ -1,7 +1,7 @@
 //! The JSON text at the end of a stream, which says what fields each device's state has and how
 //! many bytes each of them takes (`QEMU_VM_VMDESCRIPTION`, since QEMU 2.3).
 
-use super::bytes::be32_at;
+use crate::big_endian::be32_at;
 use crate::source::{Source, read_up_to};
 use rustc_hash::FxHashMap;
 use serde_json::Value;

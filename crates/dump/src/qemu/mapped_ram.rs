@@ -1,8 +1,8 @@
 //! `mapped-ram` (QEMU 9.0 and later): each page of a block has its place in the file, and a bitmap
 //! says which places hold one (docs/devel/migration/mapped-ram). A place that does not is zeroes.
 
-use super::bytes::{be32_at, be64_at};
 use super::stream::Stream;
+use crate::big_endian::{be32_at, be64_at};
 
 /// `struct MappedRamHeader`, packed.
 const HEADER: usize = 4 + 3 * 8;

@@ -23,7 +23,6 @@
 //! that is missing was left out on purpose (a balloon's free pages, blocks that are shared with
 //! the destination), and is excluded; in a stream that was cut off it is truncated.
 
-mod bytes;
 mod cpu;
 mod description;
 mod machine;

@@ -128,25 +128,19 @@ impl PageIndex {
     }
 
     /// Notes what was sent of a page; `at` is where it is, behind the offset and flags.
-    pub(super) fn add(
-        &mut self,
-        page: u64,
-        stored: Stored,
-        at: u64,
-        page_size: u64,
-    ) -> Result<(), TooLarge> {
+    pub(super) fn add(&mut self, page: u64, stored: Stored, at: u64, page_size: u64) {
         let Self { chunks, tables, .. } = self;
         let (number, index) = (page / GROUP as u64, (page % GROUP as u64) as u32);
         let chunk = chunks
             .entry(number / CHUNK as u64)
             .or_insert_with(|| vec![Group::default(); CHUNK].into_boxed_slice());
-        let Some(group) = chunk.get_mut(number as usize % CHUNK) else { return Ok(()) };
+        let Some(group) = chunk.get_mut(number as usize % CHUNK) else { return };
         if group.base & TABLE != 0 {
             let slot = (group.base & !TABLE) as usize + index as usize;
             if let Some(slot) = tables.get_mut(slot) {
                 *slot = stored.pack();
             }
-            return Ok(());
+            return;
         }
         let seen = group.pages | group.zeroes;
         let place = at.saturating_sub(RECORD_HEADER);
@@ -161,7 +155,7 @@ impl PageIndex {
                 Stored::Page(_) => group.pages |= 1 << index,
                 _ => group.zeroes |= 1 << index,
             }
-            return Ok(());
+            return;
         }
         let start = tables.len();
         tables.extend((0..GROUP as u32).map(|index| group.get(index, page_size).pack()));
@@ -169,7 +163,6 @@ impl PageIndex {
             *slot = stored.pack();
         }
         *group = Group { base: TABLE | start as u64, pages: 0, zeroes: 0 };
-        Ok(())
     }
 
     /// Notes that the difference at `at` to what was sent before is the page.
@@ -180,7 +173,8 @@ impl PageIndex {
         let base = self.get(page, page_size).pack();
         let number = self.deltas.len() as u32;
         self.deltas.push(Delta { at, base });
-        self.add(page, Stored::Delta(number), at, page_size)
+        self.add(page, Stored::Delta(number), at, page_size);
+        Ok(())
     }
 
     /// How a page is in the stream.
@@ -283,7 +277,7 @@ mod tests {
         let mut at = 1000;
         for page in 0..10_000 {
             let stored = if page % 3 == 0 { Stored::Fill(0) } else { Stored::Page(at + 8) };
-            index.add(page, stored, at + 8, PAGE).expect("it fits");
+            index.add(page, stored, at + 8, PAGE);
             at += if page % 3 == 0 { 9 } else { 8 + PAGE };
         }
         assert!(index.tables.is_empty());
@@ -301,9 +295,9 @@ mod tests {
         let mut index = PageIndex::default();
         for page in 0..64 {
             let at = 8 + page * (8 + PAGE);
-            index.add(page, Stored::Page(at), at, PAGE).expect("it fits");
+            index.add(page, Stored::Page(at), at, PAGE);
         }
-        index.add(7, Stored::Fill(0xcc), 500_000, PAGE).expect("it fits");
+        index.add(7, Stored::Fill(0xcc), 500_000, PAGE);
         index.add_delta(8, 600_000, PAGE).expect("it fits");
         index.add_delta(8, 700_000, PAGE).expect("it fits");
         index.add_delta(99, 800_000, PAGE).expect("it fits");

@@ -176,14 +176,14 @@ impl Ram {
         }
         let page = offset / page_size;
         let at = stream.position();
-        let noted = if flags & ZERO != 0 {
+        if flags & ZERO != 0 {
             let Some(byte) = stream.u8() else { return Some(PartEnd::Cut) };
-            block.pages.add(page, Stored::Fill(byte), at, page_size)
+            block.pages.add(page, Stored::Fill(byte), at, page_size);
         } else if flags & PAGE != 0 {
             if !stream.skip(page_size) {
                 return Some(PartEnd::Cut);
             }
-            block.pages.add(page, Stored::Page(at), at, page_size)
+            block.pages.add(page, Stored::Page(at), at, page_size);
         } else if flags & COMPRESS_PAGE != 0 {
             let Some(len) = stream.be32() else { return Some(PartEnd::Cut) };
             if u64::from(len) > MAX_COMPRESSED {
@@ -192,7 +192,7 @@ impl Ram {
             if !stream.skip(len.into()) {
                 return Some(PartEnd::Cut);
             }
-            block.pages.add(page, Stored::Zlib(at), at, page_size)
+            block.pages.add(page, Stored::Zlib(at), at, page_size);
         } else {
             let (Some(encoding), Some(len)) = (stream.u8(), stream.be16()) else {
                 return Some(PartEnd::Cut);
@@ -203,11 +203,10 @@ impl Ram {
             if !stream.skip(len.into()) {
                 return Some(PartEnd::Cut);
             }
-            block.pages.add_delta(page, at, page_size)
-        };
-        match noted {
-            Ok(()) => None,
-            Err(TooLarge) => damaged(TOO_MANY.to_owned()),
+            if block.pages.add_delta(page, at, page_size) == Err(TooLarge) {
+                return damaged(TOO_MANY.to_owned());
+            }
         }
+        None
     }
 }

@@ -313,6 +313,9 @@ impl Sections<'_> {
             self.stream.skip(5);
             return Ok(Some(Next));
         }
+        if walk.ram.complete {
+            self.lost(walk, at, tick)?;
+        }
         Ok(None)
     }
 

@@ -56,8 +56,10 @@ impl<'a> Stream<'a> {
 
     fn fill(&mut self) {
         let rest = self.source.len().saturating_sub(self.position);
-        self.buffer.resize(STRETCH, 0);
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(STRETCH);
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
         self.start = self.position;
         self.filled = match self.buffer.get_mut(..len) {
             Some(buffer) => match read_exact(self.source, self.position, buffer) {

@@ -1,5 +1,10 @@
 //! Big-endian fields: nothing is there beyond the end.
 
+/// The 16-bit number at `offset`.
+pub(crate) fn be16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(array_at(bytes, offset)?))
+}
+
 /// The 32-bit number at `offset`.
 pub(crate) fn be32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_be_bytes(array_at(bytes, offset)?))
