@@ -5,6 +5,7 @@
 //! built/RELEASE/     mortis_lab.ko guest
 //! dumps/RELEASE/CASE/  one file per capture, truth/, console.log
 //! peers/             bin/ root/ drgn/
+//! qemu/              a newer QEMU than the machine's
 //! apt/SUITE/         the archive's index
 //! toolchains/RELEASE/  compiler and headers
 //! ```

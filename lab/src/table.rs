@@ -11,6 +11,17 @@ pub enum Layout {
     Whole,
     /// `linux-binary-R`, `linux-modules-R` and `linux-base-R` hold them.
     Split,
+    /// Nobody has compiled it yet.
+    Source(Source),
+}
+
+/// A kernel that the lab compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The package with the source.
+    pub package: &'static str,
+    /// The lines of its configuration that are not as `make allnoconfig` has them.
+    pub config: &'static str,
 }
 
 /// A kernel of Debian's archive: the newest point release of a series.
@@ -50,8 +61,11 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { first: VIRTIO_5_10, ..Kernel::new("5.10", "bullseye", "5.10.", "cloud-amd64") },
     Kernel { first: EXT4, ..Kernel::new("6.12-rt",   "trixie", "6.12.", "rt-amd64") },
     Kernel { first: EXT4, ..Kernel::new("6.12-full", "trixie", "6.12.", "amd64") },
+    Kernel { layout: Layout::Source(SLAB), ..Kernel::new("5.10-slab", "bullseye", "5.10.", "slab-amd64") },
 ];
 
+const SLAB: Source =
+    Source { package: "linux-source-5.10", config: include_str!("../kernel/5.10-slab.config") };
 const VIRTIO_5_10: &[&str] = &["virtio", "virtio_ring", "virtio_pci"];
 /// The bus was split in two (5.12 and 5.18).
 const VIRTIO_6_1: &[&str] =
@@ -146,6 +160,17 @@ impl Case {
             timeout: 600,
         }
     }
+
+    /// Without capture kernel, in as much RAM (MiB).
+    const fn outside(self, memory: u32) -> Case {
+        Case {
+            memory,
+            crashkernel: 0,
+            // Free pages are zeros, of which each form has its own way to say so.
+            parameters: "log_buf_len=1M no_hash_pointers init_on_free=1",
+            ..self
+        }
+    }
 }
 
 /// All cases.
@@ -174,19 +199,14 @@ pub const CASES: &[Case] = &[
         timeout: 3600,
         ..Case::new("large", Crash::Sysrq, Paging::Five)
     },
-    Case {
-        memory: 256,
-        crashkernel: 0,
-        // Free pages are zeros, of which each form has its own way to say so.
-        parameters: "log_buf_len=1M no_hash_pointers init_on_free=1",
-        ..Case::new("forms", Crash::Sysrq, Paging::Five)
-    },
-    Case {
-        memory: 256,
-        crashkernel: 0,
-        parameters: "log_buf_len=1M no_hash_pointers init_on_free=1",
-        ..Case::new("forms-vmcoreinfo", Crash::Sysrq, Paging::Four)
-    },
+    Case::new("forms", Crash::Sysrq, Paging::Five).outside(256),
+    Case::new("forms-vmcoreinfo", Crash::Sysrq, Paging::Four).outside(256),
+    Case::new("forms-newer", Crash::Sysrq, Paging::Four).outside(256),
+    Case::new("forms-mapped", Crash::Sysrq, Paging::Four).outside(256),
+    Case::new("forms-multifd", Crash::Sysrq, Paging::Four).outside(256),
+    // More than fits below the addresses that devices have: there is RAM above them too.
+    Case::new("forms-hole-pc", Crash::Sysrq, Paging::Four).outside(4352),
+    Case::new("forms-hole-q35", Crash::Sysrq, Paging::Five).outside(4352),
     Case {
         // The least RAM in which a capture kernel can be loaded: no segment of it may
         // need half of what is left.
@@ -238,7 +258,15 @@ pub struct Outside {
 pub const OUTSIDE: &[Outside] = &[
     Outside { case: "forms",            machine: "pc",  vmcoreinfo: false },
     Outside { case: "forms-vmcoreinfo", machine: "q35", vmcoreinfo: true },
+    Outside { case: "forms-newer",      machine: "q35", vmcoreinfo: false },
+    Outside { case: "forms-mapped",     machine: "q35", vmcoreinfo: false },
+    Outside { case: "forms-multifd",    machine: "q35", vmcoreinfo: false },
+    Outside { case: "forms-hole-pc",    machine: "pc",  vmcoreinfo: false },
+    Outside { case: "forms-hole-q35",   machine: "q35", vmcoreinfo: false },
 ];
+
+/// Those of them that a newer QEMU than the machine's runs. It migrates a machine only once.
+pub const NEWER: &[&str] = &["forms-newer", "forms-mapped", "forms-multifd"];
 
 /// One way for QEMU to write a machine down.
 #[derive(Clone, Copy, Debug)]
@@ -256,9 +284,12 @@ pub const FORMS: &[Form] = &[
     Form { name: "elf",       what: "dump-guest-memory" },
     Form { name: "paging",    what: "dump-guest-memory -p: by virtual addresses" },
     Form { name: "zlib",      what: "dump-guest-memory -z: kdump, flattened" },
+    Form { name: "raw-zlib",  what: "dump-guest-memory, format kdump-raw-zlib (QEMU 8.2)" },
     Form { name: "qcow2",     what: "a disk with the snapshots `alive` and `dead`" },
     Form { name: "stream",    what: "migrate" },
     Form { name: "xbzrle",    what: "migrate with XBZRLE, of the guest while it ran" },
+    Form { name: "mapped-ram", what: "migrate with mapped-ram (QEMU 9.0)" },
+    Form { name: "mapped-ram-multifd", what: "the same by several threads" },
     Form { name: "xbzrle-mem", what: "pmemsave of the same moment" },
 ];
 
@@ -290,6 +321,10 @@ const C23: &[&str] = &["c31", "c23"];
 const C23_RAW: &[&str] = &["c31", "c23", "raw"];
 const QEMU: &[&str] =
     &["raw-mem", "elf", "paging", "zlib", "qcow2", "stream", "xbzrle", "xbzrle-mem"];
+const NEWER_QEMU: &[&str] = &["raw-mem", "elf", "raw-zlib", "qcow2", "stream"];
+const MAPPED: &[&str] = &["raw-mem", "mapped-ram"];
+const MULTIFD: &[&str] = &["raw-mem", "mapped-ram-multifd"];
+const HOLE: &[&str] = &["elf", "paging", "zlib", "qcow2", "stream"];
 
 /// All recipes, cheapest kernels first.
 #[rustfmt::skip]
@@ -316,12 +351,19 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { kernel: "7.x",  case: "sysrq-4level", default: &[], all: C23_RAW },
     Recipe { kernel: "6.12", case: "forms",        default: QEMU, all: QEMU },
     Recipe { kernel: "6.12", case: "forms-vmcoreinfo", default: &[], all: QEMU },
+    Recipe { kernel: "6.12", case: "forms-newer",  default: &[], all: NEWER_QEMU },
+    Recipe { kernel: "6.12", case: "forms-mapped", default: &[], all: MAPPED },
+    Recipe { kernel: "6.12", case: "forms-multifd", default: &[], all: MULTIFD },
+    Recipe { kernel: "6.12", case: "forms-hole-pc", default: &[], all: HOLE },
+    Recipe { kernel: "6.12", case: "forms-hole-q35", default: &[], all: HOLE },
     Recipe { kernel: "6.1",  case: "null",         default: C31, all: RAW },
     Recipe { kernel: "6.1",  case: "sysrq",        default: &[], all: RAW },
     Recipe { kernel: "5.10", case: "null",         default: C31, all: RAW },
     Recipe { kernel: "5.10", case: "sysrq",        default: &[], all: RAW },
     Recipe { kernel: "6.12-rt",   case: "sysrq",   default: &[], all: RAW },
     Recipe { kernel: "6.12-full", case: "sysrq",   default: &[], all: RAW },
+    Recipe { kernel: "5.10-slab", case: "null",    default: &[], all: RAW },
+    Recipe { kernel: "5.10-slab", case: "sysrq",   default: &[], all: RAW },
     Recipe { kernel: "6.12", case: "large",        default: &[], all: &["l31", "c31"] },
 ];
 
@@ -348,6 +390,11 @@ pub fn form(name: &str) -> Option<&'static Form> {
 /// How the guest of the case called `name` is dumped from outside, if it is.
 pub fn outside(name: &str) -> Option<&'static Outside> {
     OUTSIDE.iter().find(|outside| outside.case == name)
+}
+
+/// Whether the guest of the case called `name` runs on a newer QEMU than the machine's.
+pub fn is_newer(name: &str) -> bool {
+    NEWER.contains(&name)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn list() {
         made.entry((product.kernel, product.case)).or_default().push(text);
     }
     println!("{}", mortis_lab::root().display());
-    println!("{:9} {:13} {:7} {:9} captures", "kernel", "case", "made", "state");
+    println!("{:9} {:16} {:7} {:9} captures", "kernel", "case", "made", "state");
     let listed = table::RECIPES.iter().map(|r| (r.kernel, r.case, !r.default.is_empty()));
     for (kernel, name, default) in listed {
         let Some(case) = table::case(name) else { continue };
@@ -108,7 +108,7 @@ fn list() {
         let captures = made.get(&(kernel.to_owned(), name.to_owned()));
         let captures = captures.map(|list| list.join(", ")).unwrap_or_default();
         let when = if default { "default" } else { "--all" };
-        println!("{kernel:9} {name:13} {when:7} {state:9} {captures}");
+        println!("{kernel:9} {name:16} {when:7} {state:9} {captures}");
     }
     println!("{} MiB of dumps", total >> 20);
 }

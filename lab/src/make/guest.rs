@@ -24,6 +24,9 @@ const APPLETS: &[&str] = &[
     "tr", "umount", "uname",
 ];
 
+/// The machine's own QEMU.
+pub const QEMU: &str = "qemu-system-x86_64";
+
 /// What a finished guest leaves.
 pub struct Run {
     /// Everything of this run; removed at the end.
@@ -52,19 +55,29 @@ impl Run {
             dir,
         })
     }
+
+    /// The guest's own RAM file system.
+    pub fn boot(&self) -> PathBuf {
+        self.dir.join("boot.img")
+    }
+
+    /// What the guest says on its serial line.
+    pub fn console(&self) -> PathBuf {
+        self.product.join("console.log")
+    }
 }
 
 /// Boots the kernel, has it die and be captured.
 pub fn run(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result<Run> {
     let large = case.crowd > 0;
     let run = Run::new(store, kernel, case)?;
-    let boot = run.dir.join("boot.img");
+    let boot = run.boot();
     boot_image(store, kernel, &boot)?;
     let payload = payload(store, kernel, captures, &run.dir)?;
     let (truth_size, dump_size) = if large { ("2G", "24G") } else { ("256M", "4G") };
     disk(&run.truth_disk, truth_size, &["-t", "ext2", "-d"], Some(&payload))?;
     disk(&run.dump_disk, dump_size, &["-t", "ext4", "-O", "^has_journal"], None)?;
-    let console = run.product.join("console.log");
+    let console = run.console();
     let mut qemu = qemu(store, kernel, case, &run, &boot, &console);
     let run = Run { command: show(&qemu), ..run };
     let said = File::create(run.dir.join("qemu.log"))?;
@@ -192,7 +205,7 @@ fn qemu(
     console: &Path,
 ) -> Command {
     let line = kernel_line(case, &format!("panic=5 crashkernel={}M", case.crashkernel));
-    let mut qemu = machine(store, kernel, case, boot, &line);
+    let mut qemu = machine(Path::new(QEMU), store, kernel, case, boot, &line);
     qemu.args(["-monitor", "none", "-serial"]).arg(format!("file:{}", console.display())).args([
         "-drive",
         &drive(&run.truth_disk),
@@ -223,12 +236,19 @@ pub fn drive(disk: &Path) -> String {
 }
 
 /// A machine with the kernel and a network card; without disks, monitor and console.
-pub fn machine(store: &Store, kernel: &Kernel, case: &Case, boot: &Path, line: &str) -> Command {
+pub fn machine(
+    program: &Path,
+    store: &Store,
+    kernel: &Kernel,
+    case: &Case,
+    boot: &Path,
+    line: &str,
+) -> Command {
     let cpu = match case.paging {
         Paging::Four => "max,la57=off",
         Paging::Five => "max",
     };
-    let mut qemu = command("qemu-system-x86_64");
+    let mut qemu = command(program);
     // Hardware virtualisation may look usable and not be: always emulate.
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", cpu])
         .args(["-smp", "2"])

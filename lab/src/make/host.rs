@@ -72,8 +72,8 @@ pub fn is_root() -> bool {
     output(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
-/// The first line of QEMU's `--version`.
-pub fn qemu_version() -> String {
-    let text = output(command("qemu-system-x86_64").arg("--version")).unwrap_or_default();
+/// The first line of a program's `--version`.
+pub fn version(program: &std::path::Path) -> String {
+    let text = output(command(program).arg("--version")).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
 }

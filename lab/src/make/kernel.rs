@@ -7,13 +7,16 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use super::process::{command, run};
-use super::{apt, host, progress};
+use super::{apt, host, progress, source};
 use crate::manifest::Manifest;
 use crate::store::Store;
 use crate::table::{self, FW_CFG, Kernel, Layout, MODULES, RECIPES, SERVICE_MODULES};
 
 /// Fetches the kernel unless it is there.
 pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
+    if let Layout::Source(source) = &kernel.layout {
+        return source::ensure(store, kernel, source);
+    }
     let there = Manifest::read(&store.kernel(kernel.key));
     if there.is_some_and(|manifest| manifest.get("modules") == Some(&module_names(kernel))) {
         return Ok(());
@@ -24,7 +27,7 @@ pub fn ensure(store: &Store, kernel: &Kernel) -> Result<()> {
     let work = store.temporary("kernel")?;
     progress(format_args!("{}: fetching {release} and its debug information", kernel.key));
     let image = match kernel.layout {
-        Layout::Whole => vec![format!("linux-image-{release}")],
+        Layout::Whole | Layout::Source(_) => vec![format!("linux-image-{release}")],
         Layout::Split => {
             let part = |part| format!("linux-{part}-{release}");
             vec![part("binary"), part("modules"), part("base")]

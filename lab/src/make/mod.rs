@@ -6,11 +6,13 @@ mod guest;
 mod harvest;
 mod host;
 mod kernel;
+mod newer;
 mod outside;
 mod peers;
 mod process;
 mod qmp;
 mod sample;
+mod source;
 mod toolchain;
 
 use std::time::Instant;
@@ -108,7 +110,8 @@ fn one(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> Result
     manifest.set("crash", case.crash.word());
     manifest.set("paging", format!("{:?}", case.paging));
     manifest.set("command", run.command.clone());
-    manifest.set("qemu", host::qemu_version());
+    let qemu = if table::is_newer(case.name) { newer::ensure(store)? } else { guest::QEMU.into() };
+    manifest.set("qemu", host::version(&qemu));
     manifest.set("makedumpfile", peers::makedumpfile_version(store));
     manifest.set("recipe-version", RECIPE_VERSION.to_string());
     manifest.set("stamp", stamp);
@@ -154,7 +157,7 @@ pub fn peers() -> Result<()> {
 pub fn refresh() -> Result<()> {
     let store = Store::find()?;
     let _lock = store.lock()?;
-    for kind in ["kernels", "built", "dumps", "toolchains", "apt", "peers", "tmp"] {
+    for kind in ["kernels", "built", "dumps", "toolchains", "apt", "peers", "qemu", "tmp"] {
         crate::store::remove(&store.root().join(kind))?;
     }
     Ok(())

@@ -16,10 +16,10 @@ use serde_json::json;
 use super::guest::{self, Run, follow};
 use super::harvest::with_holes;
 use super::process::{command, run as run_command, show, tail};
-use super::progress;
 use super::qmp::Qmp;
+use super::{newer, progress};
 use crate::store::Store;
-use crate::table::{Case, FW_CFG, Kernel, Outside};
+use crate::table::{self, Case, FW_CFG, Kernel, Outside};
 
 /// Stands for the guest's program.
 pub const SCRIPT: &str = include_str!("../../guest/outside");
@@ -40,13 +40,14 @@ pub fn run(
     forms: &[&str],
 ) -> Result<Run> {
     let run = Run::new(store, kernel, case)?;
-    let boot = run.dir.join("boot.img");
-    guest::boot_image(store, kernel, &boot)?;
+    guest::boot_image(store, kernel, &run.boot())?;
     let payload = payload(store, kernel, outside, &run.dir)?;
     guest::disk(&run.truth_disk, "128M", &["-t", "ext2", "-d"], Some(&payload))?;
-    let console = run.product.join("console.log");
+    let console = run.console();
     run_command(command("mkfifo").arg(run.dir.join("word.in")).arg(run.dir.join("word.out")))?;
-    let mut qemu = qemu(store, kernel, case, outside, &run, &boot, &console);
+    let program =
+        if table::is_newer(case.name) { newer::ensure(store)? } else { guest::QEMU.into() };
+    let mut qemu = qemu(&program, store, kernel, case, outside, &run);
     let run = Run { command: show(&qemu), ..run };
     let mut child = qemu
         .current_dir(&run.dir)
@@ -96,21 +97,20 @@ fn payload(
 }
 
 fn qemu(
+    program: &Path,
     store: &Store,
     kernel: &Kernel,
     case: &Case,
     outside: &Outside,
     run: &Run,
-    boot: &Path,
-    console: &Path,
 ) -> Command {
     let mut line = guest::kernel_line(case, "panic=0");
     if outside.vmcoreinfo {
         line.push_str(" lab_fw_cfg=1");
     }
-    let mut qemu = guest::machine(store, kernel, case, boot, &line);
+    let mut qemu = guest::machine(program, store, kernel, case, &run.boot(), &line);
     qemu.args(["-machine", outside.machine, "-qmp", "stdio", "-serial"])
-        .arg(format!("file:{}", console.display()))
+        .arg(format!("file:{}", run.console().display()))
         .args(["-chardev", "pipe,id=word,path=word", "-serial", "chardev:word"])
         .args(["-drive", &guest::drive(&run.truth_disk)]);
     if outside.vmcoreinfo {

@@ -96,7 +96,22 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     }
     let archive = apt::Apt::open(store, kernel.suite)?;
     progress(format_args!("{}: fetching the compiler of {}", kernel.key, kernel.suite));
-    let mut wanted = PACKAGES.to_vec();
+    let work = store.temporary("toolchain")?;
+    let product = work.join("product");
+    unpack(&archive, kernel.suite, &[], headers(&archive, kernel, release)?.into(), &product)?;
+    store.place(&product, &root)?;
+    crate::store::remove(&work)
+}
+
+/// Unpacks compiler, `more` with all that it depends on, and just `besides` into `root`.
+pub fn unpack(
+    archive: &apt::Apt,
+    suite: &str,
+    more: &[&str],
+    besides: Vec<String>,
+    root: &Path,
+) -> Result<()> {
+    let mut wanted = [PACKAGES, more].concat();
     for names in RENAMED {
         for name in *names {
             if archive.has(name)? {
@@ -107,13 +122,13 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     }
     let mut packages = archive.closure(&wanted)?;
     packages.retain(|name| !UNUSED.iter().any(|unused| name.starts_with(unused)));
-    packages.extend(headers(&archive, kernel, release)?);
-    let work = store.temporary("toolchain")?;
-    let files = archive.download(&packages, &work.join("debs"))?;
-    let product = work.join("product");
-    apt::unpack(&files, &product)?;
+    packages.extend(besides);
+    let debs = root.with_file_name("debs");
+    let files = archive.download(&packages, &debs)?;
+    apt::unpack(&files, root)?;
+    crate::store::remove(&debs)?;
     let link = |target: &str, name: &str| {
-        let link = product.join(name);
+        let link = root.join(name);
         if link.symlink_metadata().is_ok() {
             return Ok(());
         }
@@ -124,14 +139,12 @@ fn install(store: &Store, kernel: &Kernel, release: &str) -> Result<()> {
     link("mawk", "usr/bin/awk")?;
     link("dash", "usr/bin/sh")?;
     for dir in ["dev", "tmp", "proc"] {
-        fs::create_dir_all(product.join(dir))?;
+        fs::create_dir_all(root.join(dir))?;
     }
     let mut manifest = Manifest::default();
-    manifest.set("suite", kernel.suite);
+    manifest.set("suite", suite);
     manifest.set("packages", packages.join(" "));
-    manifest.write(&product)?;
-    store.place(&product, &root)?;
-    crate::store::remove(&work)
+    manifest.write(root)
 }
 
 /// The packages of the kernel's headers and of its build system.
@@ -148,7 +161,7 @@ fn headers(archive: &apt::Apt, kernel: &Kernel, release: &str) -> Result<[String
 }
 
 /// A shell script inside `root`, with or without being root.
-fn chroot(root: &Path, script: &str) -> Result<Command> {
+pub fn chroot(root: &Path, script: &str) -> Result<Command> {
     let null = root.join("dev/null");
     if !null.exists() {
         fs::write(&null, "")?;
