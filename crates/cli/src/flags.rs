@@ -1,5 +1,6 @@
 //! The command line: one flag is one entry of [`FLAGS`], from which `--help` follows.
 
+use crate::subcommand::{SUBCOMMANDS, Subcommand};
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 use mortis_shell::commands::nearest;
@@ -463,11 +464,16 @@ pub fn json() -> String {
 pub fn help() -> String {
     let mut help = String::from(
         "mortis opens a Linux kernel crash dump and says what happened and why.\n\n\
-         Usage: mortis [OPTIONS] VMCORE [VMLINUX]\n\n\
+         Usage: mortis [OPTIONS] VMCORE [VMLINUX]\n       \
+                mortis SUBCOMMAND ...\n\n\
          The dump brings its own symbols, types and unwind tables; a vmlinux adds source lines,\n\
          inlined calls and macros. Files may stand in any order. Without -c and -i, and on a\n\
-         terminal, a prompt opens; otherwise commands are read from standard input.\n\nOptions:\n",
+         terminal, a prompt opens; otherwise commands are read from standard input.\n\nSubcommands:\n",
     );
+    for Subcommand { name, usage, summary, .. } in SUBCOMMANDS {
+        help.push_str(&format!("  {:<28} {summary}\n", format!("{name} {usage}")));
+    }
+    help.push_str("\nOptions:\n");
     for (group, title) in [(Group::Ours, ""), (Group::OfCrash, "\nOptions of crash:\n")] {
         help.push_str(title);
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {

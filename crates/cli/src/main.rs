@@ -1,6 +1,7 @@
 //! The `mortis` binary: argument parsing and glue, nothing else.
 
 mod flags;
+mod subcommand;
 
 use flags::{Color, Invocation, Query};
 use mortis_shell::commands::help;
@@ -23,7 +24,11 @@ const FAILURE: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let invocation = match flags::parse(std::env::args_os()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(status) = subcommand::dispatch(arguments.get(1..).unwrap_or_default()) {
+        return status;
+    }
+    let invocation = match flags::parse(arguments) {
         Ok(invocation) => invocation,
         Err(error) => {
             messages::error("mortis", format!("{error}\nTry 'mortis --help'."));

@@ -78,6 +78,7 @@ impl Codec {
 }
 
 fn compress_zlib(level: u8, page: &[u8], out: &mut Vec<u8>) {
+    let level = level.min(9);
     ZLIB_ENCODER.with_borrow_mut(|kept| {
         let encoder = match kept {
             Some((of, encoder)) if *of == level => {
@@ -85,8 +86,9 @@ fn compress_zlib(level: u8, page: &[u8], out: &mut Vec<u8>) {
                 encoder
             }
             kept => {
-                let level = flate2::Compression::new(u32::from(level));
-                &mut kept.insert((level.level() as u8, flate2::Compress::new(level, true))).1
+                let encoder =
+                    flate2::Compress::new(flate2::Compression::new(u32::from(level)), true);
+                &mut kept.insert((level, encoder)).1
             }
         };
         let start = out.len();

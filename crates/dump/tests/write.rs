@@ -365,7 +365,7 @@ fn a_hypervisors_registers_become_notes() {
 fn every_other_page_is_a_segment_of_its_own() {
     let mut writer = KdumpWriter::small(Codec::Snappy);
     writer.max_mapnr = 140_000;
-    writer.existing = vec![0..140_000];
+    writer.existing = vec![0..70_000, 70_000..140_000];
     writer.pages = (0..140_000).step_by(2).map(|pfn| (pfn, Stored::Zeroes)).collect();
     let dump = open(writer.write());
     let file = TempFile::new();

@@ -9,12 +9,15 @@
 
 pub mod alias;
 pub mod arguments;
+pub mod byte_size;
 pub mod columns;
 pub mod command;
 pub mod commands;
 pub mod completion;
 pub mod context;
+pub mod convert;
 pub mod date;
+pub mod dump_info;
 pub mod foreign;
 pub mod hints;
 pub mod history;
