@@ -77,7 +77,7 @@ pub mod user_stack;
 pub mod vfs;
 pub mod vma;
 pub mod vmalloc;
-mod vmcoreinfo_search;
+pub mod vmcoreinfo_search;
 pub mod vmlinux;
 pub mod vmstat;
 pub mod wait_queue;

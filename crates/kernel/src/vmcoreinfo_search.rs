@@ -26,7 +26,7 @@ const MAX_POINTERS: usize = 1 << 20;
 const MAX_BARREN: u32 = 1 << 16;
 
 /// Finds the note of the kernel that was running.
-pub(crate) fn find(dump: &Dump) -> Option<Vmcoreinfo> {
+pub fn find(dump: &Dump) -> Option<Vmcoreinfo> {
     let memory = dump.memory();
     let tables: Vec<PageTable> = dump.cpu_states().iter().flat_map(page_tables).collect();
     let by_registers = tables.iter().find_map(|table| find_in_image(&*memory, *table));

@@ -10,6 +10,7 @@ use crate::output::{Interrupt, Render, Style};
 use crate::progress_line::ProgressLine;
 use mortis_dump::write::{PageCodec, Sink, Target, WriteError, WriteOptions, Written};
 use mortis_dump::{Dump, PageCounts, Vmcoreinfo};
+use mortis_kernel::vmcoreinfo_search;
 use mortis_memory::PhysicalMemory;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -117,24 +118,10 @@ fn target_of(out: &Path) -> Target {
     named.map_or(Target::Kdump, |(_, target, _)| *target)
 }
 
-/// VMCOREINFO in the memory of a dump that has no such note: the first that says where the
-/// kernel's name is and is right.
-///
-/// # Errors
-/// [`WriteError::Stopped`] after Ctrl-C.
-pub fn find_vmcoreinfo(
-    dump: &Dump,
-    interrupt: &Interrupt,
-) -> Result<Option<Vmcoreinfo>, WriteError> {
-    let line = ProgressLine::start("looking for VMCOREINFO", interrupt);
-    let end = dump.ranges().last().map_or(0, |range| range.end.0);
-    let found = Vmcoreinfo::find_in_memory(&*dump.memory(), |reached| {
-        line.reach(reached.0, end);
-        interrupt.check().is_ok()
-    });
-    interrupt.check().map_err(|_| WriteError::Stopped)?;
-    let is_right = |info: &Vmcoreinfo| dump.utsname_in_memory(info).is_some();
-    Ok(found.into_iter().map(|(_, info)| info).find(is_right))
+/// VMCOREINFO in the memory of a dump that has no such note.
+pub fn find_vmcoreinfo(dump: &Dump, interrupt: &Interrupt) -> Option<Vmcoreinfo> {
+    let _line = ProgressLine::start("looking for VMCOREINFO", interrupt);
+    vmcoreinfo_search::find(dump)
 }
 
 /// Writes the dump of `input` as `conversion` says.
@@ -148,9 +135,8 @@ pub fn convert(input: &Input, conversion: &Conversion) -> Result<Converted, Conv
     let dump = open_dump(input, &input.files)?;
     place.check_room(&dump, target)?;
     let has_notes = matches!(target, Target::Elf | Target::Kdump | Target::Flattened);
-    let stopped = |error| ConvertFailure::Write { error, part: None };
     let vmcoreinfo = match dump.vmcoreinfo() {
-        None if has_notes => find_vmcoreinfo(&dump, &input.interrupt).map_err(stopped)?,
+        None if has_notes => find_vmcoreinfo(&dump, &input.interrupt),
         _ => None,
     };
     let options = WriteOptions {

@@ -34,7 +34,10 @@ pub(super) const SUBCOMMAND: Subcommand = Subcommand {
         },
         SubcommandFlag {
             value: Some("N"),
-            ..switch("level", "how hard zlib (1 to 9) or zstd (1 to 19) tries; 1, as makedumpfile")
+            ..switch(
+                "level",
+                "how hard zlib (1 to 9) or zstd (1 to 19) tries; as makedumpfile does",
+            )
         },
         switch("force", "replace OUT if it is there"),
         JSON,

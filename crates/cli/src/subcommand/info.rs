@@ -70,6 +70,6 @@ fn info(call: &Call, files: &[PathBuf]) -> Result<DumpInfo> {
         None => failure.into(),
     })?;
     let wanted = call.is_set("search") && dump.vmcoreinfo().is_none();
-    let found = wanted.then(|| find_vmcoreinfo(&dump, &call.interrupt)).transpose()?;
+    let found = wanted.then(|| find_vmcoreinfo(&dump, &call.interrupt));
     Ok(DumpInfo::of(&dump, found))
 }

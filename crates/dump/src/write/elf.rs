@@ -1,5 +1,6 @@
-//! ELF64 cores: a segment for each run of pages that are there, its `p_memsz` reaching over those
-//! behind it that are not.
+//! ELF64 cores: a segment for each run of pages that are there, and for each of those that are not:
+//! `p_filesz` and `p_offset` are 0 there, as makedumpfile writes it for memory that it left out as a
+//! whole. (It maps the file as far as `p_memsz` reaches, and dies where that is beyond the end.)
 //!
 //! Addresses are physical alone (`p_vaddr` is 0, as QEMU writes it): where the kernel had its
 //! direct map is for a kernel's reader to find, and no format but ELF keeps it.
@@ -24,14 +25,17 @@ const PN_XNUM: u64 = 0xffff;
 /// makedumpfile's mark of a dump that it could not finish (`DUMP_ELF_INCOMPLETE`).
 const INCOMPLETE: u32 = 1;
 const ALIGNMENT: u64 = 4096;
+/// `p_align` of segments, as /proc/vmcore has it. crash takes anything else for a netdump, in which it
+/// does not look for KASLR's offset (netdump.c: `is_netdump`).
+const UNALIGNED: u64 = 0;
 /// Headers are written in pieces of about this size.
 const PIECE: usize = 1 << 16;
 
-/// A run of pages that are there, and how many that are not follow it at once.
+/// Neighbouring pages that are all there, or all not.
 struct Segment {
-    start: u64,
-    present: u64,
-    missing: u64,
+    pfn: u64,
+    pages: u64,
+    present: bool,
 }
 
 /// The segments of a dump, in order.
@@ -39,16 +43,14 @@ fn segments(map: &PageMap) -> impl Iterator<Item = Segment> {
     let mut runs = map.runs().peekable();
     std::iter::from_fn(move || {
         let first: Run = runs.next()?;
-        let present = if first.state == PageState::Present { first.pages } else { 0 };
+        let is_present = |run: &Run| run.state == PageState::Present;
         let mut end = first.end();
-        while let Some(run) = runs.peek() {
-            if run.pfn != end || run.state == PageState::Present {
-                break;
-            }
+        while let Some(run) =
+            runs.next_if(|run| run.pfn == end && is_present(run) == is_present(&first))
+        {
             end = run.end();
-            runs.next();
         }
-        Some(Segment { start: first.pfn, present, missing: end - first.pfn - present })
+        Some(Segment { pfn: first.pfn, pages: end - first.pfn, present: is_present(&first) })
     })
 }
 
@@ -78,9 +80,10 @@ pub(super) fn write(
     let mut written = 0;
     let mut offset = data;
     for segment in segments(map) {
-        let file_size = segment.present * map.page_size;
-        headers.u32(PT_LOAD).u32(7).u64(offset).u64(0).u64(segment.start * map.page_size);
-        headers.u64(file_size).u64(file_size + segment.missing * map.page_size).u64(ALIGNMENT);
+        let size = segment.pages * map.page_size;
+        let (at, file_size) = if segment.present { (offset, size) } else { (0, 0) };
+        headers.u32(PT_LOAD).u32(7).u64(at).u64(0).u64(segment.pfn * map.page_size);
+        headers.u64(file_size).u64(size).u64(UNALIGNED);
         offset += file_size;
         if headers.as_bytes().len() >= PIECE {
             output.write_at(written, headers.as_bytes())?;
@@ -92,7 +95,7 @@ pub(super) fn write(
         // Section header 0, of no section, whose sh_info counts program headers.
         headers.u32(0).u32(0).u64(0).u64(0).u64(0).u64(0).u32(0).u32(count as u32).u64(0).u64(0);
     }
-    headers.bytes(&notes.bytes).align(1);
+    headers.bytes(&notes.bytes);
     output.write_at(written, headers.as_bytes())?;
 
     let mut at = data;
