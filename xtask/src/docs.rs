@@ -25,6 +25,16 @@ struct Flag {
     group: String,
 }
 
+/// A subcommand, as `mortis help --json` tells it.
+#[derive(Deserialize)]
+struct Subcommand {
+    name: String,
+    usage: String,
+    summary: String,
+    about: String,
+    flags: Vec<Flag>,
+}
+
 /// A command of the shell, as `help all` tells it in JSON.
 #[derive(Deserialize)]
 struct Command {
@@ -107,17 +117,20 @@ pub fn run(words: Vec<OsString>) -> Result<()> {
     let mortis = Mortis::build(root)?;
     let (flags, _) = mortis.run(&["--json", "--help"])?;
     let flags: Vec<Flag> = serde_json::from_str(&flags).context("the table of flags")?;
+    let (subcommands, _) = mortis.run(&["help", "--json"])?;
+    let subcommands: Vec<Subcommand> =
+        serde_json::from_str(&subcommands).context("the table of subcommands")?;
     let (commands, _) = mortis.run(&["--json", "-s", "--no-rc", "vmcore", "-c", "help all"])?;
     let Answer { items: commands } =
         serde_json::from_str(&commands).context("the table of commands")?;
     let answers = examples::answers(&mortis, &commands)?;
     let files = [
         ("crates/shell/src/commands/help/examples.txt", examples::text(&answers)),
-        ("docs/man/mortis.1", man::program(&flags)),
+        ("docs/man/mortis.1", man::program(&flags, &subcommands)),
         ("docs/man/mortis-commands.7", man::commands(&commands, &answers)),
-        ("completions/mortis.bash", completions::bash(&flags, &commands)),
-        ("completions/_mortis", completions::zsh(&flags, &commands)),
-        ("completions/mortis.fish", completions::fish(&flags, &commands)),
+        ("completions/mortis.bash", completions::bash(&flags, &subcommands, &commands)),
+        ("completions/_mortis", completions::zsh(&flags, &subcommands, &commands)),
+        ("completions/mortis.fish", completions::fish(&flags, &subcommands, &commands)),
     ];
     let mut old = Vec::new();
     for (name, text) in files {

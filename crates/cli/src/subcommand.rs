@@ -7,8 +7,10 @@ mod info;
 
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
+use mortis_dump::Layout;
 use mortis_shell::commands::{help, nearest};
 use mortis_shell::messages;
+use mortis_shell::open::Input;
 use mortis_shell::output::{Face, Interrupt, Output, Stop, Style};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -48,6 +50,10 @@ const JSON: SubcommandFlag = switch("json", "answer in JSON, one object (docs/js
 const SNAPSHOT: SubcommandFlag = SubcommandFlag {
     value: Some("NAME"),
     ..switch("snapshot", "the snapshot to open, of a disk image with several")
+};
+const LAYOUT: SubcommandFlag = SubcommandFlag {
+    value: Some("PIECES"),
+    ..switch("layout", "raw memory: FILE@PHYS or FILE:OFFSET+LEN@PHYS, comma-separated")
 };
 const HELP: SubcommandFlag =
     SubcommandFlag { short: Some('h'), ..switch("help", "show this and exit") };
@@ -107,6 +113,26 @@ impl Call {
     /// The words as files.
     pub fn files(&self) -> Vec<PathBuf> {
         self.words.iter().map(PathBuf::from).collect()
+    }
+
+    /// What is to be opened: `files`, by the options that all who open a dump have.
+    ///
+    /// # Errors
+    /// When an option's value is wrong.
+    pub fn input(&self, files: Vec<PathBuf>) -> Result<Input> {
+        let mut layout: Option<Layout> = None;
+        for (_, value) in self.flags.iter().filter(|(name, _)| *name == LAYOUT.long) {
+            let Some(text) = value.to_str() else {
+                bail!("--layout: not valid UTF-8: {}", value.display())
+            };
+            let more: Layout = text.parse()?;
+            match &mut layout {
+                Some(layout) => layout.pieces.extend(more.pieces),
+                none => *none = Some(more),
+            }
+        }
+        let snapshot = self.value("snapshot")?.map(str::to_owned);
+        Ok(Input { files, snapshot, layout, interrupt: self.interrupt.clone() })
     }
 
     /// Answers on standard output, as text or JSON, and ends with `status`.

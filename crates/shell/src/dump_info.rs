@@ -35,6 +35,8 @@ pub struct DumpInfo {
     truncated: bool,
     /// Page frame numbers that this file of a split dump holds: from, and up to.
     split: Option<(u64, u64)>,
+    /// The rules by which data were erased, as makedumpfile wrote them down.
+    erase_info: Option<String>,
     /// When the dump was written, in seconds since 1970.
     written: Option<i64>,
     utsname: Option<UtsnameInfo>,
@@ -187,6 +189,7 @@ impl DumpInfo {
             incomplete: dump.is_incomplete(),
             truncated: dump.is_truncated(),
             split: dump.split(),
+            erase_info: dump.erase_info().map(str::to_owned),
             written: dump.timestamp().map(|time| time.seconds).filter(|seconds| *seconds != 0),
             utsname: utsname.map(|(from, name)| UtsnameInfo {
                 from,
@@ -376,6 +379,10 @@ impl DumpInfo {
         if let Some((start, end)) = self.split {
             lines
                 .line("SPLIT", format_args!("pages {start} to {} of a set", end.saturating_sub(1)));
+        }
+        if let Some(rules) = &self.erase_info {
+            let rules: Vec<String> = rules.lines().map(str::to_owned).collect();
+            lines.table("ERASED", &rules);
         }
         lines.optional("MACHINE", self.machine.as_ref());
         lines.optional("WRITTEN", self.written.map(date::utc));

@@ -1,7 +1,7 @@
 //! Manual pages.
 
 use super::examples::Answers;
-use super::{Command, Flag, Opt};
+use super::{Command, Flag, Opt, Subcommand};
 
 /// Text that roff takes for nothing else.
 fn escaped(text: &str) -> String {
@@ -22,7 +22,7 @@ fn verbatim(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 /// `mortis.1`.
-pub fn program(flags: &[Flag]) -> String {
+pub fn program(flags: &[Flag], subcommands: &[Subcommand]) -> String {
     let mut page = String::from(
         ".\\\" Made by 'cargo xtask docs': do not edit.\n\
          .TH MORTIS 1\n\
@@ -30,6 +30,7 @@ pub fn program(flags: &[Flag]) -> String {
          mortis \\- open a Linux kernel crash dump and say what happened and why\n\
          .SH SYNOPSIS\n\
          .B mortis\n[\\fIOPTIONS\\fR] \\fIVMCORE\\fR [\\fIVMLINUX\\fR]\n\
+         .br\n.B mortis\n\\fISUBCOMMAND\\fR ...\n\
          .SH DESCRIPTION\n\
          The dump brings its own symbols, types and unwind tables; a vmlinux adds source lines,\n\
          inlined calls and macros. Files may stand in any order. Without \\fB\\-c\\fR and\n\
@@ -40,14 +41,7 @@ pub fn program(flags: &[Flag]) -> String {
     for (group, title) in [("ours", "OPTIONS"), ("of_crash", "OPTIONS OF CRASH")] {
         page.push_str(&format!(".SH {title}\n"));
         for flag in flags.iter().filter(|flag| flag.group == group) {
-            let short = flag.short.map_or(String::new(), |letter| format!("\\fB\\-{letter}\\fR, "));
-            let value = flag.value.as_ref().map(|value| format!(" \\fI{}\\fR", escaped(value)));
-            page.push_str(&format!(
-                ".TP\n{short}\\fB\\-\\-{}\\fR{}\n{}\n",
-                escaped(&flag.long),
-                value.unwrap_or_default(),
-                escaped(&flag.help)
-            ));
+            page.push_str(&option(flag));
         }
     }
     page.push_str(".SH OPTIONS OF CRASH WITHOUT EFFECT\nAccepted, and needless here:\n");
@@ -55,6 +49,19 @@ pub fn program(flags: &[Flag]) -> String {
         flag.short.map_or_else(|| format!("--{}", flag.long), |letter| format!("-{letter}"))
     });
     page.push_str(&format!("{}\n", escaped(&names.collect::<Vec<_>>().join(" "))));
+    page.push_str(
+        ".SH SUBCOMMANDS\nThe first word may be one; a file of that name opens as ./NAME.\n",
+    );
+    for subcommand in subcommands {
+        let usage = escaped(&subcommand.usage);
+        page.push_str(&format!(
+            ".SS mortis {} {usage}\n{}.\n.PP\n",
+            subcommand.name,
+            escaped(&capitalised(&subcommand.summary))
+        ));
+        page.push_str(&verbatim(subcommand.about.lines()));
+        subcommand.flags.iter().for_each(|flag| page.push_str(&option(flag)));
+    }
     page.push_str(
         ".SH FILES\n\
          .TP\n\\fI~/.mortisrc\\fR, \\fI~/.crashrc\\fR, \\fI./.crashrc\\fR\n\
@@ -70,6 +77,23 @@ pub fn program(flags: &[Flag]) -> String {
          .BR mortis\\-commands (7)\n",
     );
     page
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A flag, and what it does.
+fn option(flag: &Flag) -> String {
+    let short = flag.short.map_or(String::new(), |letter| format!("\\fB\\-{letter}\\fR, "));
+    let value = flag.value.as_ref().map(|value| format!(" \\fI{}\\fR", escaped(value)));
+    format!(
+        ".TP\n{short}\\fB\\-\\-{}\\fR{}\n{}\n",
+        escaped(&flag.long),
+        value.unwrap_or_default(),
+        escaped(&flag.help)
+    )
 }
 
 fn spelled(option: &Opt) -> String {

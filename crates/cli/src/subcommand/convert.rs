@@ -1,11 +1,10 @@
 //! `mortis convert`.
 
-use super::{Call, JSON, SNAPSHOT, Subcommand, SubcommandFlag, switch};
+use super::{Call, JSON, LAYOUT, SNAPSHOT, Subcommand, SubcommandFlag, switch};
 use anyhow::{Result, bail};
 use mortis_dump::write::PageCodec;
 use mortis_shell::convert::{Conversion, ConvertFailure, TARGETS, convert};
 use mortis_shell::messages;
-use mortis_shell::open::Input;
 use mortis_shell::output::{Render, Style};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +41,7 @@ pub(super) const SUBCOMMAND: Subcommand = Subcommand {
         switch("force", "replace OUT if it is there"),
         JSON,
         SNAPSHOT,
+        LAYOUT,
     ],
     run,
 };
@@ -56,15 +56,12 @@ const CODECS: [(&str, PageCodec); 5] = [
 
 fn run(call: &Call) -> Result<ExitCode> {
     let mut files = call.files();
-    let Some(out) = files.pop().filter(|_| !files.is_empty()) else {
+    let out = files.pop();
+    let Some(out) = out.filter(|_| !files.is_empty() || call.is_set("layout")) else {
         bail!("a dump and a name for the new one are needed\nTry 'mortis convert --help'.");
     };
     let conversion = conversion(call, out)?;
-    let input = Input {
-        files,
-        snapshot: call.value("snapshot")?.map(str::to_owned),
-        interrupt: call.interrupt.clone(),
-    };
+    let input = call.input(files)?;
     let converted = match convert(&input, &conversion) {
         Ok(converted) => converted,
         Err(failure) => {

@@ -1,10 +1,10 @@
 //! `mortis info`.
 
-use super::{Call, JSON, SNAPSHOT, Subcommand, switch};
+use super::{Call, JSON, LAYOUT, SNAPSHOT, Subcommand, switch};
 use anyhow::{Result, bail};
 use mortis_shell::convert::find_vmcoreinfo;
 use mortis_shell::dump_info::DumpInfo;
-use mortis_shell::open::{Input, open_dump};
+use mortis_shell::open::open_dump;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,19 +23,24 @@ pub(super) const SUBCOMMAND: Subcommand = Subcommand {
             "look for VMCOREINFO in memory where it is no note (reads all of the dump)",
         ),
         SNAPSHOT,
+        LAYOUT,
     ],
     run,
 };
 
 fn run(call: &Call) -> Result<ExitCode> {
     let files = call.files();
-    if files.is_empty() {
+    if files.is_empty() && !call.is_set("layout") {
         bail!("no file was given\nTry 'mortis info --help'.");
     }
     let mut infos = Vec::new();
     let mut failed = false;
     // Files that are not one dump are several.
-    let together = (files.len() > 1).then(|| info(call, &files)).and_then(Result::ok);
+    let together = if call.is_set("layout") {
+        Some(info(call, &files)?)
+    } else {
+        (files.len() > 1).then(|| info(call, &files)).and_then(Result::ok)
+    };
     match together {
         Some(info) => infos.push(info),
         None => {
@@ -60,11 +65,7 @@ fn run(call: &Call) -> Result<ExitCode> {
 }
 
 fn info(call: &Call, files: &[PathBuf]) -> Result<DumpInfo> {
-    let input = Input {
-        files: files.to_owned(),
-        snapshot: call.value("snapshot")?.map(str::to_owned),
-        interrupt: call.interrupt.clone(),
-    };
+    let input = call.input(files.to_owned())?;
     let dump = open_dump(&input, files).map_err(|failure| match &failure.advice {
         Some(advice) => anyhow::anyhow!("{failure}: {advice}"),
         None => failure.into(),

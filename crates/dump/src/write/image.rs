@@ -17,8 +17,9 @@ impl Dump {
     pub(super) fn image_for(&self, options: &WriteOptions) -> Option<&Arc<dyn Source>> {
         let has_vmcoreinfo = notes::vmcoreinfo_text(self.notes()).is_some();
         let same = match (self.format(), options.target) {
-            (Format::Kdump { .. }, Target::Kdump | Target::Flattened) => {
-                options.codec.is_none() && options.level.is_none() && self.split().is_none()
+            (Format::Kdump { split_files, .. }, Target::Kdump | Target::Flattened) => {
+                let is_one = split_files == 0 && self.split().is_none();
+                is_one && options.codec.is_none() && options.level.is_none()
             }
             (Format::ElfCore { .. }, Target::Elf) => true,
             _ => false,

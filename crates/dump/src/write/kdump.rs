@@ -68,7 +68,8 @@ pub(super) fn write(
     let max_mapnr = dump.max_mapnr().unwrap_or(0).max(map.end());
     let layout = Layout {
         block,
-        sub_header_blocks: (SUB_HEADER_SIZE as u64 + notes.bytes.len() as u64).div_ceil(block),
+        sub_header_blocks: (SUB_HEADER_SIZE + notes.bytes.len() + erase_info(dump).len())
+            .div_ceil(block as usize) as u64,
         bitmap_bytes: max_mapnr.div_ceil(8).next_multiple_of(block),
         max_mapnr,
     };
@@ -260,10 +261,18 @@ fn sub_header(dump: &Dump, notes: &WrittenNotes, layout: &Layout) -> Vec<u8> {
     sub.u64(0).u64(0); // start_pfn, end_pfn
     sub.u64(if info_len > 0 { notes_at + info_at } else { 0 }).u64(info_len);
     sub.u64(if notes.bytes.is_empty() { 0 } else { notes_at }).u64(notes.bytes.len() as u64);
-    sub.u64(0).u64(0); // eraseinfo
+    let erase_info = erase_info(dump);
+    let erase_at = notes_at + notes.bytes.len() as u64;
+    sub.u64(if erase_info.is_empty() { 0 } else { erase_at }).u64(erase_info.len() as u64);
     sub.u64(0).u64(0).u64(layout.max_mapnr);
-    sub.bytes(&notes.bytes).pad_to((layout.sub_header_blocks * layout.block) as usize);
+    sub.bytes(&notes.bytes).bytes(erase_info);
+    sub.pad_to((layout.sub_header_blocks * layout.block) as usize);
     sub.into_bytes()
+}
+
+/// makedumpfile puts it behind all pages; a reader goes by its offset.
+fn erase_info(dump: &Dump) -> &[u8] {
+    dump.erase_info().unwrap_or_default().as_bytes()
 }
 
 fn vmcoreinfo(notes: &WrittenNotes) -> Option<Vmcoreinfo> {
