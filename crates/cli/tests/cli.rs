@@ -106,7 +106,7 @@ fn what_cannot_be_opened_says_what_where_and_what_to_do() {
     mortis(&["/no/such/vmcore"]).fails(2, &["/no/such/vmcore", "No such file"]);
     mortis(&["/"]).fails(2, &["/: is a directory", "name the dump"]);
     mortis(&["ps", SAMPLE]).fails(2, &["ps: No such file", "-c ps"]);
-    mortis(&[SAMPLE, SAMPLE]).fails(2, &["both dumps", "one dump"]);
+    mortis(&[SAMPLE, SAMPLE]).fails(2, &["a dump by itself", "one dump"]);
     mortis(&[MORTIS]).fails(2, &["no dump", "mortis VMLINUX VMCORE"]);
     mortis(&["--frobnicate"]).fails(2, &["--frobnicate", "--help"]);
     mortis(&["-s", SAMPLE, "-c"]).fails(2, &["-c"]);

@@ -134,7 +134,7 @@ fn data_are_not_read_and_the_index_is_kept() {
     std::fs::remove_dir_all(&folder).expect("an index was kept");
     let records = stream.len() as u64 / 65_536 + 10;
     assert!(read[1] < 100_000, "headers only: {read:?}");
-    assert!(read[0] < read[1] + records * 16 + 100, "and record headers: {read:?}");
+    assert!(read[0] < read[1] + records * 1100, "and record headers: {read:?}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Real dumps of one crash, written in every way: they all say the same of each page.
 
-use mortis_dump::{Compression, Dump, DumpKind, FileKind, Format, Vmcoreinfo, sniff};
+use mortis_dump::{Compression, Dump, DumpKind, FileKind, Format, OpenOptions, Vmcoreinfo, sniff};
+use mortis_dump_synthetic::{Flattened, TarKind, TarWriter, Wrapping};
 use mortis_memory::{PhysAddr, PhysicalMemory, Unavailable};
+use std::sync::Arc;
 
 const PAGE: usize = 4096;
 const CAPTURES: [&str; 5] = ["c31", "l31", "z31", "e31", "c0"];
@@ -131,6 +133,31 @@ fn headers_and_notes_of_all_captures_agree() {
     assert_eq!(compression("c31"), Compression { zlib: true, ..none });
     assert_eq!(compression("l31"), Compression { lzo: true, ..none });
     assert_eq!(compression("z31"), Compression { zstd: true, ..none });
+}
+
+/// Whatever a dump is wrapped in, and in how many files it is, each page is the same.
+#[test]
+fn every_page_is_the_same_in_every_wrapping() {
+    let plain = open("c31");
+    let file = std::fs::read(mortis_lab::dump("6.12", "sysrq", "c31")).expect("it is there");
+    let (plain, file) = (&plain, &file);
+    let compare = |wrapped: Vec<u8>, what: &str| {
+        let options = OpenOptions::default();
+        let dump = Dump::from_source(Arc::new(wrapped), what, options).expect("it opens");
+        assert_eq!(dump.containers().len(), 1, "{what}");
+        assert!(dump.warnings().is_empty() && !dump.is_truncated(), "{what}");
+        let (mut ours, mut theirs) = ([0; PAGE], [0; PAGE]);
+        let end = plain.ranges().last().map_or(0, |range| range.end.0);
+        for address in (0..end).step_by(PAGE) {
+            let got = page(&dump, address, &mut ours);
+            assert_eq!(got, page(plain, address, &mut theirs), "{what} at {address:#x}");
+            assert!(got.is_err() || ours == theirs, "{what} differs at {address:#x}");
+        }
+    };
+    compare(Flattened::of(file, 65_000).write(), "flattened");
+    compare(TarWriter::default().with(TarKind::Pax, "vmcore", file).finish(), "tar");
+    compare(Wrapping::Gzip.compress(file), "gzip");
+    compare(Wrapping::Lz4.compress(file), "lz4");
 }
 
 #[test]

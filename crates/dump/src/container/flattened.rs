@@ -12,7 +12,7 @@ use super::extents::{Extent, ExtentSource, Holes, last_wins};
 use crate::field::{u32_at, u64_at};
 use crate::index_file::IndexFile;
 use crate::open::{OpenError, Opening};
-use crate::source::{Source, read_exact, read_up_to};
+use crate::source::{Source, read_up_to};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -20,10 +20,12 @@ use std::sync::Arc;
 const RECORDS: u64 = 4096;
 /// A record's offset and length.
 const RECORD_HEADER: u64 = 16;
-/// Where a record is shorter than this, the header of the next is fetched together with it.
-const NEAR: u64 = 4096;
-/// What is fetched then.
-const WINDOW: u64 = 1 << 16;
+/// What is fetched with the header of a record: writers let short records follow the long ones.
+const WINDOW: u64 = 1 << 10;
+/// What is fetched where one short record follows the other.
+const MAX_WINDOW: u64 = 1 << 16;
+/// A record of so many bytes is not a short one.
+const LONG: u64 = 4096;
 /// The most records; their index takes 150 MB while it is made. No writer needs as many for a dump
 /// below 100 GB, but a hostile one may write a byte in each.
 const MAX_RECORDS: usize = 3 << 20;
@@ -80,10 +82,10 @@ pub(super) fn open(
 /// Goes from record to record.
 fn pass(source: &dyn Source, opening: &Opening<'_>) -> Result<Index, OpenError> {
     let len = source.len();
-    let mut headers = Headers { source, window: Vec::new(), at: 0 };
+    let mut headers = Headers { source, window: Vec::new(), at: 0, len: WINDOW };
     let mut records = Vec::new();
     let mut at = RECORDS;
-    let mut before = NEAR;
+    let mut before = LONG;
     let mut seen = 0usize;
     let cut = loop {
         if seen.is_multiple_of(TOLD) {
@@ -132,6 +134,8 @@ struct Headers<'a> {
     window: Vec<u8>,
     /// Where the window is.
     at: u64,
+    /// The bytes that it had or should have had.
+    len: u64,
 }
 
 impl Headers<'_> {
@@ -145,12 +149,8 @@ impl Headers<'_> {
         if let Some(header) = within(self.at, &self.window) {
             return Some(header);
         }
-        if before >= NEAR {
-            let mut header = [0; RECORD_HEADER as usize];
-            read_exact(self.source, at, &mut header).ok()?;
-            return within(at, &header);
-        }
-        self.window = read_up_to(self.source, at, WINDOW);
+        self.len = if before < LONG { (self.len * 2).min(MAX_WINDOW) } else { WINDOW };
+        self.window = read_up_to(self.source, at, self.len);
         self.at = at;
         within(self.at, &self.window)
     }
