@@ -204,6 +204,7 @@ pub const CASES: &[Case] = &[
     Case::new("forms-newer", Crash::Sysrq, Paging::Four).outside(256),
     Case::new("forms-mapped", Crash::Sysrq, Paging::Four).outside(256),
     Case::new("forms-multifd", Crash::Sysrq, Paging::Four).outside(256),
+    Case::new(LIBVIRT, Crash::Sysrq, Paging::Five).outside(256),
     // More than fits below the addresses that devices have: there is RAM above them too.
     Case::new("forms-hole-pc", Crash::Sysrq, Paging::Four).outside(4352),
     Case::new("forms-hole-q35", Crash::Sysrq, Paging::Five).outside(4352),
@@ -263,7 +264,11 @@ pub const OUTSIDE: &[Outside] = &[
     Outside { case: "forms-multifd",    machine: "q35", vmcoreinfo: false },
     Outside { case: "forms-hole-pc",    machine: "pc",  vmcoreinfo: false },
     Outside { case: "forms-hole-q35",   machine: "q35", vmcoreinfo: false },
+    Outside { case: LIBVIRT,            machine: "pc",  vmcoreinfo: false },
 ];
+
+/// The one of them that libvirt runs.
+pub const LIBVIRT: &str = "libvirt";
 
 /// Those of them that a newer QEMU than the machine's runs. It migrates a machine only once.
 pub const NEWER: &[&str] = &["forms-newer", "forms-mapped", "forms-multifd"];
@@ -290,6 +295,13 @@ pub const FORMS: &[Form] = &[
     Form { name: "xbzrle",    what: "migrate with XBZRLE, of the guest while it ran" },
     Form { name: "mapped-ram", what: "migrate with mapped-ram (QEMU 9.0)" },
     Form { name: "mapped-ram-multifd", what: "the same by several threads" },
+    Form { name: "save-raw",   what: "virsh save" },
+    Form { name: "save-gzip",  what: "packed by gzip" },
+    Form { name: "save-bzip2", what: "packed by bzip2" },
+    Form { name: "save-xz",    what: "packed by xz" },
+    Form { name: "virsh-dump", what: "virsh dump" },
+    Form { name: "virsh-elf",  what: "virsh dump --memory-only" },
+    Form { name: "virsh-zlib", what: "virsh dump --memory-only --format kdump-zlib" },
     Form { name: "xbzrle-mem", what: "pmemsave of the same moment" },
 ];
 
@@ -324,6 +336,16 @@ const QEMU: &[&str] =
 const NEWER_QEMU: &[&str] = &["raw-mem", "elf", "raw-zlib", "qcow2", "stream"];
 const MAPPED: &[&str] = &["raw-mem", "mapped-ram"];
 const MULTIFD: &[&str] = &["raw-mem", "mapped-ram-multifd"];
+const VIRSH: &[&str] = &[
+    "raw-mem",
+    "save-raw",
+    "save-gzip",
+    "save-bzip2",
+    "save-xz",
+    "virsh-elf",
+    "virsh-zlib",
+    "virsh-dump",
+];
 const HOLE: &[&str] = &["elf", "paging", "zlib", "qcow2", "stream"];
 
 /// All recipes, cheapest kernels first.
@@ -354,6 +376,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { kernel: "6.12", case: "forms-newer",  default: &[], all: NEWER_QEMU },
     Recipe { kernel: "6.12", case: "forms-mapped", default: &[], all: MAPPED },
     Recipe { kernel: "6.12", case: "forms-multifd", default: &[], all: MULTIFD },
+    Recipe { kernel: "6.12", case: LIBVIRT,        default: &[], all: VIRSH },
     Recipe { kernel: "6.12", case: "forms-hole-pc", default: &[], all: HOLE },
     Recipe { kernel: "6.12", case: "forms-hole-q35", default: &[], all: HOLE },
     Recipe { kernel: "6.1",  case: "null",         default: C31, all: RAW },

@@ -6,6 +6,7 @@ mod guest;
 mod harvest;
 mod host;
 mod kernel;
+mod libvirt;
 mod newer;
 mod outside;
 mod peers;
@@ -71,6 +72,10 @@ pub fn make(wanted: &Wanted) -> Result<()> {
         if captures.is_empty() {
             continue;
         }
+        if recipe.case == table::LIBVIRT && !libvirt::is_there() {
+            progress("libvirt is not installed: its files are not made");
+            continue;
+        }
         let kernel = table::kernel(recipe.kernel).context("a recipe names an unknown kernel")?;
         let case = table::case(recipe.case).context("a recipe names an unknown case")?;
         one(&store, kernel, case, captures)
@@ -132,6 +137,9 @@ fn attempts(store: &Store, kernel: &Kernel, case: &Case, captures: &[&str]) -> R
         progress(format_args!("{} {}: booting the guest", kernel.key, case.name));
         let result = match table::outside(case.name) {
             None => guest::run(store, kernel, case, captures),
+            Some(outside) if case.name == table::LIBVIRT => {
+                libvirt::run(store, kernel, case, outside, captures)
+            }
             Some(outside) => outside::run(store, kernel, case, outside, captures),
         };
         match result {

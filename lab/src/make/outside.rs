@@ -25,7 +25,7 @@ use crate::table::{self, Case, FW_CFG, Kernel, Outside};
 pub const SCRIPT: &str = include_str!("../../guest/outside");
 
 /// What the monitor is asked about the dead machine, and the files that hold the answers.
-const SAYINGS: [(&str, &str); 3] = [
+pub const SAYINGS: [(&str, &str); 3] = [
     ("info registers -a", "qemu/registers"),
     ("info mtree -f", "qemu/mtree"),
     ("info ramblock", "qemu/ramblock"),
@@ -40,11 +40,8 @@ pub fn run(
     forms: &[&str],
 ) -> Result<Run> {
     let run = Run::new(store, kernel, case)?;
-    guest::boot_image(store, kernel, &run.boot())?;
-    let payload = payload(store, kernel, outside, &run.dir)?;
-    guest::disk(&run.truth_disk, "128M", &["-t", "ext2", "-d"], Some(&payload))?;
+    files(store, kernel, outside, &run)?;
     let console = run.console();
-    run_command(command("mkfifo").arg(run.dir.join("word.in")).arg(run.dir.join("word.out")))?;
     let program =
         if table::is_newer(case.name) { newer::ensure(store)? } else { guest::QEMU.into() };
     let mut qemu = qemu(&program, store, kernel, case, outside, &run);
@@ -70,6 +67,14 @@ pub fn run(
         format!("{}:\n{text}\n{}", console.display(), tail(&said, 5))
     })?;
     Ok(run)
+}
+
+/// The files that the machine is started with.
+pub fn files(store: &Store, kernel: &Kernel, outside: &Outside, run: &Run) -> Result<()> {
+    guest::boot_image(store, kernel, &run.boot())?;
+    let payload = payload(store, kernel, outside, &run.dir)?;
+    guest::disk(&run.truth_disk, "128M", &["-t", "ext2", "-d"], Some(&payload))?;
+    run_command(command("mkfifo").arg(run.dir.join("word.in")).arg(run.dir.join("word.out")))
 }
 
 /// Adds what QEMU said of the dead machine to the truth.
