@@ -7,6 +7,7 @@
 //! cores.
 
 mod death_frames;
+mod entry_stubs;
 mod sleeping;
 mod tables;
 mod trampolines;
@@ -20,7 +21,7 @@ use crate::tasks::Task;
 use mortis_debuginfo::dwarf::{SourceFrame, SourceLine};
 use mortis_debuginfo::symbols::Symbol;
 use mortis_memory::{ReadError, VirtAddr, VirtualMemory, X86_64Registers};
-use mortis_unwind::{Options, Stack, StackKind, Stacks, Start, Stop, Tables};
+use mortis_unwind::{EntryRule, Options, Stack, StackKind, Stacks, Start, Stop, Tables};
 use trampolines::TrampolineAddresses;
 use walker::Walker;
 pub(crate) use walker::stack_bytes;
@@ -35,6 +36,8 @@ pub(crate) struct UnwindContext {
     cpu_stacks: Vec<Stack>,
     thread_size: u64,
     trampolines: TrampolineAddresses,
+    /// How entry code keeps registers, where no table says.
+    interrupts: Option<EntryRule>,
 }
 
 /// Where a walk begins if not where the task stopped.
@@ -173,6 +176,7 @@ impl Kernel {
                 cpu_stacks: stacks::cpu_stacks(self),
                 thread_size: stacks::thread_size(self),
                 trampolines: TrampolineAddresses::find(self),
+                interrupts: entry_stubs::interrupts(self),
             }
         })
     }

@@ -245,8 +245,8 @@ impl Kernel {
         if layout.counters.exists() {
             let counters = layout.counters.pointer(self, address)?;
             let cpus = self.cpus()?;
-            // A CPU that goes offline gives its share back.
-            for &cpu in &cpus.online {
+            // A CPU that goes offline gives its share back, but not one that a panic stops.
+            for &cpu in &cpus.possible {
                 let share = self.read_u32(cpus.address(counters, cpu)?)?;
                 sum = sum.wrapping_add(i64::from(share.cast_signed()));
             }

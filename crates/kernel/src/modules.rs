@@ -20,6 +20,15 @@ layout! {
         /// Before that, two parts since 7523e4dc5057 (4.5).
         core_layout: "core_layout",
         init_layout: "init_layout",
+        /// And before that, each part's members.
+        module_core: "module_core",
+        core_size: "core_size",
+        module_init: "module_init",
+        init_size: "init_size",
+        /// The module's own symbols, which are in `kallsyms` since 8244062ef1e5 (4.5).
+        symtab: "symtab",
+        num_symtab: "num_symtab",
+        strtab: "strtab",
         kallsyms: "kallsyms",
         args: "args",
         taints: "taints",
@@ -134,6 +143,20 @@ impl Module {
         let layout = kernel.layout::<ModuleStruct>()?;
         let name = layout.name.text(kernel, address)?;
         let mut module = Self { address, name, ranges: Vec::new() };
+        if layout.module_core.exists() {
+            let parts = [
+                (ModuleMemoryKind::Core, &layout.module_core, &layout.core_size),
+                (ModuleMemoryKind::Init, &layout.module_init, &layout.init_size),
+            ];
+            for (kind, base, size) in parts {
+                let base = base.pointer(kernel, address)?;
+                let size = size.u64(kernel, address)?;
+                if !base.is_null() && size != 0 {
+                    module.ranges.push(ModuleRange { kind, range: base..base.offset(size) });
+                }
+            }
+            return Ok(module);
+        }
         let memory = kernel.layout::<ModuleMemory>()?;
         if layout.mem.exists() {
             let first = layout.mem.address(address)?;
@@ -198,13 +221,20 @@ impl Module {
     /// # Errors
     /// When its `struct mod_kallsyms` or a table of it is out of reach.
     pub fn symbols(&self, kernel: &Kernel) -> Result<ModuleSymbols> {
-        let layout = kernel.layout::<ModKallsyms>()?;
-        let at = kernel.layout::<ModuleStruct>()?.kallsyms.pointer(kernel, self.address)?;
-        let count = layout.num_symtab.u64(kernel, at)?.min(MAX_TABLE / 24);
-        let symtab = kernel.read_bytes(layout.symtab.pointer(kernel, at)?, count * 24)?;
-        let typetab = match layout.typetab.pointer(kernel, at) {
-            Ok(typetab) => kernel.read_bytes(typetab, count)?,
-            Err(_) => Vec::new(),
+        let module = kernel.layout::<ModuleStruct>()?;
+        let apart = module.kallsyms.exists().then(|| kernel.layout::<ModKallsyms>()).transpose()?;
+        let (num_symtab, symtab, strtab, at) = match &apart {
+            Some(layout) => {
+                let at = module.kallsyms.pointer(kernel, self.address)?;
+                (&layout.num_symtab, &layout.symtab, &layout.strtab, at)
+            }
+            None => (&module.num_symtab, &module.symtab, &module.strtab, self.address),
+        };
+        let count = num_symtab.u64(kernel, at)?.min(MAX_TABLE / 24);
+        let symtab = kernel.read_bytes(symtab.pointer(kernel, at)?, count * 24)?;
+        let typetab = match apart.as_ref().map(|layout| layout.typetab.pointer(kernel, at)) {
+            Some(Ok(typetab)) => kernel.read_bytes(typetab, count)?,
+            _ => Vec::new(),
         };
         // Nothing says how long the names are; the last one starts at the highest offset.
         let names_len = symtab
@@ -213,7 +243,7 @@ impl Module {
             .map(|name| u64::from(u32::from_le_bytes(*name)))
             .max()
             .map_or(0, |last| (last + 512).min(MAX_TABLE));
-        let strtab = self.read_names(kernel, layout.strtab.pointer(kernel, at)?, names_len);
+        let strtab = self.read_names(kernel, strtab.pointer(kernel, at)?, names_len);
         let mut symbols = Vec::new();
         decode_mod_kallsyms(&symtab, &typetab, &strtab, |name, address, letter| {
             symbols.push((name.to_owned(), address, letter));

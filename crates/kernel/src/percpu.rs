@@ -20,15 +20,20 @@ pub struct Cpus {
     pub offsets: Vec<u64>,
 }
 
+/// The masks' names: since 4.5 (4b804c85dc37), since 2.6.28 (b3199c025d16), and before.
+const POSSIBLE: [&str; 3] = ["__cpu_possible_mask", "cpu_possible_bits", "cpu_possible_map"];
+const PRESENT: [&str; 3] = ["__cpu_present_mask", "cpu_present_bits", "cpu_present_map"];
+const ONLINE: [&str; 3] = ["__cpu_online_mask", "cpu_online_bits", "cpu_online_map"];
+
 impl Cpus {
     /// Reads the CPU masks and the per-CPU offsets.
     ///
     /// # Errors
     /// When `__per_cpu_offset` or every CPU mask is out of reach.
     pub(crate) fn read(kernel: &Kernel) -> Result<Self> {
-        let possible = kernel.cpu_mask("__cpu_possible_mask")?;
-        let present = kernel.cpu_mask("__cpu_present_mask").unwrap_or_else(|_| possible.clone());
-        let online = kernel.cpu_mask("__cpu_online_mask").unwrap_or_else(|_| possible.clone());
+        let possible = kernel.cpu_mask(&POSSIBLE)?;
+        let present = kernel.cpu_mask(&PRESENT).unwrap_or_else(|_| possible.clone());
+        let online = kernel.cpu_mask(&ONLINE).unwrap_or_else(|_| possible.clone());
         let count = possible.last().map_or(1, |&last| u64::from(last) + 1).min(MAX_CPUS);
         let array = kernel.symbol("__per_cpu_offset")?;
         let bytes = kernel.read_bytes(array, count * 8)?;
@@ -57,9 +62,9 @@ impl Cpus {
 }
 
 impl Kernel {
-    /// The CPUs set in the `struct cpumask` behind `symbol`.
-    fn cpu_mask(&self, symbol: &str) -> Result<Vec<u32>> {
-        let mask = self.symbol(symbol)?;
+    /// The CPUs set in the `struct cpumask` behind the first of `symbols` that there is.
+    fn cpu_mask(&self, symbols: &[&str]) -> Result<Vec<u32>> {
+        let mask = self.first_symbol(symbols)?;
         // `nr_cpu_ids` is a macro for NR_CPUS where the kernel is built for exactly that many.
         let limit = self
             .symbol("nr_cpu_ids")
@@ -77,7 +82,10 @@ impl Kernel {
     /// # Errors
     /// When there is no such symbol or CPU.
     pub fn per_cpu(&self, name: &str, cpu: u32) -> Result<VirtAddr> {
-        let symbol = self.symbol(name)?;
+        // Before 2.6.34 (dd17c8f72993) such symbols had a prefix.
+        let symbol = self
+            .symbol(name)
+            .or_else(|error| self.symbol(&format!("per_cpu__{name}")).map_err(|_| error))?;
         self.cpus()?.address(symbol, cpu)
     }
 }

@@ -1,6 +1,6 @@
 //! The slab allocator: its caches, and how many of their objects are in use.
 //!
-//! SLUB (mm/slub.c), the only allocator since 6.8, keeps for each cache and node a list of the
+//! SLAB, the other allocator of kernels before 6.8, is in [`lists`]. SLUB (mm/slub.c), the only allocator since 6.8, keeps for each cache and node a list of the
 //! slabs that have free objects, and two counters of all slabs and objects. A slab's `inuse`
 //! counts the objects that left it: those in use, and those that CPUs hold ready. So there are
 //! two answers to how many objects are free: what the slabs on the nodes' lists say, which is
@@ -11,6 +11,7 @@
 mod cache;
 mod cpu;
 mod freelist;
+mod lists;
 mod lookup;
 mod objects;
 mod usage;
@@ -98,13 +99,14 @@ pub(crate) struct SlabLayouts {
 
 impl SlabLayouts {
     fn new(kernel: &Kernel) -> Result<Self> {
-        let node = kernel.layout::<KmemCacheNode>()?;
-        if !node.nr_partial.exists() {
+        if lists::is_allocator(kernel) {
             return Err(KernelError::Unsupported(
-                "this kernel's allocator is SLAB, not SLUB: its caches cannot be read yet"
+                "this kernel's allocator is SLAB, not SLUB: single slabs and objects cannot be \
+                 read yet, only how much of each cache is in use (kmem -s)"
                     .to_owned(),
             ));
         }
+        let node = kernel.layout::<KmemCacheNode>()?;
         Ok(Self {
             cache: kernel.layout()?,
             node,
@@ -165,9 +167,11 @@ impl Kernel {
     /// The slab caches.
     ///
     /// # Errors
-    /// When the list of caches or the types it is read by are out of reach, or the allocator is
-    /// not SLUB.
+    /// When the list of caches or the types it is read by are out of reach.
     pub fn slab_caches(&self) -> Result<SlabCaches> {
+        if lists::is_allocator(self) {
+            return lists::caches(self, MAX_CACHES);
+        }
         let layouts = SlabLayouts::new(self)?;
         let head = self.symbol("slab_caches")?;
         let mut found = SlabCaches::default();

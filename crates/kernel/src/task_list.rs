@@ -151,10 +151,26 @@ impl Search<'_> {
         leader: VirtAddr,
     ) -> Result<()> {
         let kernel = self.kernel;
+        if !thread_head.exists() {
+            return self.add_thread_group(layout, leader);
+        }
         let head = thread_head.address(layout.signal.pointer(kernel, leader)?)?;
         let threads = ListHead::new(kernel, "list of threads", head);
         for link in threads.after(layout.thread_node.address(leader)?) {
             let address = layout.thread_node.container(link?)?;
+            let pid = layout.pid.u64(kernel, address)? as u32;
+            self.add(Task { address, pid });
+        }
+        Ok(())
+    }
+
+    /// Walks the ring of threads of a kernel before 3.14 (0c740d0afc3b), on which the leader is
+    /// one.
+    fn add_thread_group(&mut self, layout: &TaskStruct, leader: VirtAddr) -> Result<()> {
+        let kernel = self.kernel;
+        let ring = layout.thread_group.address(leader)?;
+        for link in ListHead::new(kernel, "list of threads", ring) {
+            let address = layout.thread_group.container(link?)?;
             let pid = layout.pid.u64(kernel, address)? as u32;
             self.add(Task { address, pid });
         }

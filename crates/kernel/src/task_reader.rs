@@ -140,6 +140,9 @@ impl TaskCopy<'_> {
     /// # Errors
     /// What could not be read.
     pub fn cpu(&self) -> Result<u32> {
+        if !self.layout().cpu.exists() {
+            return self.task.cpu(self.reader.kernel);
+        }
         Ok(self.number(|task| &task.cpu)? as u32)
     }
 

@@ -29,6 +29,8 @@ layout! {
         active_mm: "active_mm",
         tasks: "tasks",
         thread_node: "thread_node",
+        /// The ring of a process's threads, without a head; until 8e1f385104ac (6.7).
+        thread_group: "thread_group",
         signal: "signal",
         /// Its root and working directory (`struct fs_struct`).
         directories: "fs",
@@ -52,6 +54,14 @@ layout! {
         prio: "prio",
         static_prio: "static_prio",
         rt_priority: "rt_priority",
+    }
+}
+
+layout! {
+    /// What assembly code needs of a task: arch/x86/include/asm/thread_info.h. At the bottom of the
+    /// stack without CONFIG_THREAD_INFO_IN_TASK (before 4.9), and then it knows the CPU.
+    pub struct ThreadInfo = "thread_info" {
+        cpu: "cpu",
     }
 }
 
@@ -254,7 +264,12 @@ impl Task {
     /// # Errors
     /// What could not be read.
     pub fn cpu(self, kernel: &Kernel) -> Result<u32> {
-        Ok(kernel.task_struct()?.cpu.u64(kernel, self.address)? as u32)
+        let layout = kernel.task_struct()?;
+        if !layout.cpu.exists() {
+            let thread_info = self.thread_info(kernel)?;
+            return Ok(kernel.layout::<ThreadInfo>()?.cpu.u64(kernel, thread_info)? as u32);
+        }
+        Ok(layout.cpu.u64(kernel, self.address)? as u32)
     }
 
     /// What it was doing.

@@ -177,6 +177,10 @@ impl Vmlinux {
         let sections = self.elf.sections();
         let symbols = symbols.filter_map(|symbol| {
             let name = std::str::from_utf8(symbol.name).ok()?;
+            // A label in the middle of `schedule()`, until 2.6.38; crash leaves it out, too.
+            if name == "thread_return" {
+                return None;
+            }
             let section = symbol.section.and_then(|index| sections.get(index));
             let letter = match (symbol.kind, section) {
                 // Constants for assembly code, but for those that are kernel addresses.

@@ -124,10 +124,11 @@ impl Kernel {
         Ok(decode_counters(&names, &self.read_bytes(array, names.len() as u64 * 8)?))
     }
 
-    /// Adds up what the online CPUs counted, as `sum_vm_events()` does.
+    /// Adds up what the CPUs counted, as `sum_vm_events()` does. A CPU that goes offline leaves
+    /// nothing behind, but one that a panic stops keeps its counts.
     fn event_counters(&self, names: &[Arc<str>]) -> Result<Vec<Counter>> {
         let mut sums = vec![0u64; names.len()];
-        for &cpu in &self.cpus()?.online {
+        for &cpu in &self.cpus()?.possible {
             let states = self.per_cpu("vm_event_states", cpu)?;
             let bytes = self.read_bytes(states, names.len() as u64 * 8)?;
             for (sum, value) in sums.iter_mut().zip(bytes.chunks_exact(8)) {

@@ -13,6 +13,7 @@
 
 mod call_site;
 mod cfi;
+mod entry;
 mod frame;
 mod frame_pointer;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ mod walk;
 
 pub use call_site::follows_call;
 pub use cfi::{CfiError, CfiRow, CfiSection, CfiTable};
+pub use entry::{Entries, EntryRule, NoEntries};
 pub use frame::{Frame, PtRegs, Stop, Trace, Trust};
 pub use orc::{OrcEntry, OrcError, OrcFormat, OrcKind, OrcLookup, OrcProbe, OrcRegister, OrcTable};
 pub use registers::{KnownRegisters, Register};

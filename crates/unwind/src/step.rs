@@ -17,6 +17,12 @@ impl Walk<'_> {
         cfa: &mut Option<VirtAddr>,
     ) -> Result<Position, Stop> {
         let lookup = at.lookup_ip();
+        if !at.exact_ip
+            && let Some(rule) = self.unwinder.entries.entry_rule(lookup)
+        {
+            let next = self.by_entry(at, rule)?;
+            return self.admit(at, next);
+        }
         let next = match self.unwinder.tables.rule(self.unwinder.memory, lookup) {
             Ok(Some(Rule::Orc(entry))) => match entry.kind {
                 OrcKind::EndOfStack => return Err(Stop::EndOfStack),

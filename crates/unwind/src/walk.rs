@@ -2,8 +2,8 @@
 
 use crate::stack_words::StackWords;
 use crate::{
-    Frame, Functions, KnownRegisters, NoTrampolines, Options, PtRegs, ReturnTrampolines, Stack,
-    Stacks, Start, Stop, Tables, Trace, Trust, UnknownFunctions,
+    Entries, Frame, Functions, KnownRegisters, NoEntries, NoTrampolines, Options, PtRegs,
+    ReturnTrampolines, Stack, Stacks, Start, Stop, Tables, Trace, Trust, UnknownFunctions,
 };
 use mortis_memory::{ReadError, VirtAddr, VirtualMemory};
 
@@ -17,6 +17,7 @@ pub struct Unwinder<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) functions: &'a dyn Functions,
     pub(crate) trampolines: &'a dyn ReturnTrampolines,
+    pub(crate) entries: &'a dyn Entries,
     pub(crate) options: Options,
 }
 
@@ -28,6 +29,7 @@ impl<'a> Unwinder<'a> {
             tables,
             functions: &UnknownFunctions,
             trampolines: &NoTrampolines,
+            entries: &NoEntries,
             options: Options::default(),
         }
     }
@@ -42,6 +44,12 @@ impl<'a> Unwinder<'a> {
     #[must_use]
     pub fn with_trampolines(self, trampolines: &'a dyn ReturnTrampolines) -> Self {
         Self { trampolines, ..self }
+    }
+
+    /// With what is known of entry code that no table describes.
+    #[must_use]
+    pub fn with_entries(self, entries: &'a dyn Entries) -> Self {
+        Self { entries, ..self }
     }
 
     /// With other limits.

@@ -21,11 +21,22 @@ layout! {
     }
 }
 
+/// Bytes that `switch_to()` pushed before 4.9 (0100301bfdf5): BP, and the flags above it.
+const OLD_FRAME: u64 = 16;
+/// More than the function that switches tasks has.
+const MAX_SWITCH: u64 = 8 << 10;
+
 /// Where the walk of `task` begins: at the registers that `thread.sp` points to, or where that is
 /// not in the dump, at what looks like them.
 pub(super) fn start(walker: &Walker<'_>, task: Task) -> Result<Start, BacktraceEnd> {
     let kernel = walker.kernel;
     let thread_sp = kernel.task_struct()?.thread_sp.pointer(kernel, task.address);
+    let is_old = kernel.layout::<InactiveTaskFrame>().is_err();
+    if is_old && let Some(resumed) = walker.switch_return() {
+        return thread_sp
+            .and_then(|frame| at_old_frame(walker, frame, resumed))
+            .map_err(Into::into);
+    }
     match thread_sp.and_then(|frame| at_frame(walker, frame)) {
         Ok(start) => Ok(start),
         Err(error) => search(walker).ok_or_else(|| error.into()),
@@ -54,6 +65,14 @@ fn at_frame(walker: &Walker<'_>, frame: VirtAddr) -> Result<Start> {
     Ok(Start::at_sleeping_task(registers, slot))
 }
 
+/// At what `switch_to()` of a kernel before 4.9 pushed at `frame`: every task goes on at the same
+/// instruction `resumed`, behind the call of `__switch_to()`.
+fn at_old_frame(walker: &Walker<'_>, frame: VirtAddr, resumed: VirtAddr) -> Result<Start> {
+    let mut registers = KnownRegisters::at(resumed, frame.offset(OLD_FRAME));
+    registers.put(Register::Rbp, walker.kernel.read_u64(frame).ok());
+    Ok(Start::at_sleeping_task(registers, frame))
+}
+
 /// At the return address that `__schedule()`'s call of `__switch_to_asm()` left on the stack. An
 /// earlier sleep, from deeper down, may have left its own below: the highest from which a walk
 /// comes to the stack's end by rules is the likeliest, and a guess.
@@ -76,6 +95,28 @@ fn search(walker: &Walker<'_>) -> Option<Start> {
 }
 
 impl Walker<'_> {
+    /// Where a task goes on that `switch_to()` of a kernel before 4.9 gave the CPU: behind the
+    /// call of `__switch_to()` that is a part of the scheduler.
+    fn switch_return(&self) -> Option<VirtAddr> {
+        let kernel = self.kernel;
+        let target = kernel.symbol("__switch_to").ok()?;
+        ["__schedule", "schedule"].into_iter().find_map(|name| {
+            let start = kernel.symbol(name).ok()?;
+            let text = kernel.read_bytes(start, MAX_SWITCH).ok()?;
+            (5..=text.len() as u64)
+                .map(|end| start.offset(end))
+                .find(|end| self.call_target_in(&text, start, *end) == Some(target))
+        })
+    }
+
+    /// What a direct call that ends at `end` calls, in `text` from `start` on.
+    fn call_target_in(&self, text: &[u8], start: VirtAddr, end: VirtAddr) -> Option<VirtAddr> {
+        let at = usize::try_from(end.0.checked_sub(start.0)?).ok()?;
+        let [0xe8, relative @ ..] = text.get(at.checked_sub(5)?..at)? else { return None };
+        let relative = i32::from_le_bytes(relative.try_into().ok()?);
+        Some(VirtAddr(end.0.wrapping_add_signed(relative.into())))
+    }
+
     /// What the direct call before the return address `ip` calls.
     fn call_target(&self, ip: VirtAddr) -> Option<VirtAddr> {
         /// `call rel32`

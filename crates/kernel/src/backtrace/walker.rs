@@ -1,11 +1,13 @@
 //! What one walk needs, put together.
 
-use super::UnwindContext;
 use super::trampolines::TaskTrampolines;
+use super::{UnwindContext, entry_stubs};
 use crate::kernel::Kernel;
 use crate::tasks::Task;
 use mortis_memory::{VirtAddr, VirtualMemory};
-use mortis_unwind::{Options, Stack, StackKind, Start, Tables, TaskAndCpuStacks, Trace, Unwinder};
+use mortis_unwind::{
+    EntryRule, Options, Stack, StackKind, Start, Tables, TaskAndCpuStacks, Trace, Unwinder,
+};
 
 /// More bytes than any stack has.
 const MAX_STACK: u64 = 1 << 20;
@@ -17,6 +19,7 @@ pub(super) struct Walker<'k> {
     pub(super) tables: &'k Tables,
     pub(super) stacks: TaskAndCpuStacks<'k>,
     trampolines: TaskTrampolines<'k>,
+    interrupts: Option<EntryRule>,
 }
 
 impl<'k> Walker<'k> {
@@ -38,13 +41,16 @@ impl<'k> Walker<'k> {
             tables: &context.tables,
             stacks: TaskAndCpuStacks { task: stack, cpus: &context.cpu_stacks },
             trampolines: TaskTrampolines { kernel, addresses: &context.trampolines, task },
+            interrupts: context.interrupts,
         }
     }
 
     /// A whole walk.
     pub(super) fn trace(&self, start: Start, options: Options) -> Trace {
         let functions = |ip: VirtAddr| self.function_start(ip);
+        let entries = |ip: VirtAddr| entry_stubs::rule(self.kernel, self.interrupts?, ip);
         Unwinder::new(self.kernel, self.tables)
+            .with_entries(&entries)
             .with_functions(&functions)
             .with_trampolines(&self.trampolines)
             .with_options(options)

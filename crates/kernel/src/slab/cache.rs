@@ -8,7 +8,7 @@ use mortis_memory::{PhysicalMemory, VirtAddr, VirtualMemory};
 use std::sync::Arc;
 
 /// A cache whose slabs would be larger than any is damaged: the allocator's largest order is 10.
-const MAX_SLAB_ORDER: u32 = 16;
+pub(super) const MAX_SLAB_ORDER: u32 = 16;
 
 /// Bits of a cache's `flags` that change how its slabs are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

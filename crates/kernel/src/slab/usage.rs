@@ -1,6 +1,6 @@
 //! How much of a cache is in use.
 
-use super::{SlabCache, SlabLayouts};
+use super::{SlabCache, SlabLayouts, lists};
 use crate::error::{KernelError, Result};
 use crate::kernel::Kernel;
 use crate::list::ListHead;
@@ -38,6 +38,9 @@ impl SlabCache {
     /// When the counters of all slabs cannot be read. A damaged list of partial slabs is no
     /// error; see [`SlabUsage::damage`].
     pub fn usage(&self, kernel: &Kernel) -> Result<SlabUsage> {
+        if lists::is_allocator(kernel) {
+            return lists::Counter::new(kernel)?.usage(self);
+        }
         let layouts = SlabLayouts::new(kernel)?;
         layouts.check_counters()?;
         self.usage_with(kernel, &layouts)
@@ -107,6 +110,10 @@ impl Kernel {
     /// When the types are out of reach, or the kernel does not count its slabs. Each cache has
     /// its own error besides.
     pub fn slab_usage(&self, caches: &[&SlabCache]) -> Result<Vec<Result<SlabUsage>>> {
+        if lists::is_allocator(self) {
+            let counter = lists::Counter::new(self)?;
+            return Ok(caches.par_iter().map(|cache| counter.usage(cache)).collect());
+        }
         let layouts = SlabLayouts::new(self)?;
         layouts.check_counters()?;
         Ok(caches.par_iter().map(|cache| cache.usage_with(self, &layouts)).collect())

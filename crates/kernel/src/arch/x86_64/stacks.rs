@@ -43,6 +43,17 @@ layout! {
     }
 }
 
+layout! {
+    /// The tops of a CPU's exception stacks, by their number less one, in kernels before 5.2
+    /// (8f34c5b5afce): arch/x86/include/asm/processor.h.
+    struct OrigIst = "orig_ist" {
+        ist: "ist",
+    }
+}
+
+/// `EXCEPTION_STKSZ` of those kernels, but for that of debug exceptions, which is larger.
+const EXCEPTION_STACK_SIZE: u64 = 4096;
+
 /// `IRQ_STACK_SIZE` where the types do not say (CONFIG_KASAN makes it larger).
 const IRQ_STACK_SIZE: u64 = 16 << 10;
 const PAGE_SIZE: u64 = 4096;
@@ -56,8 +67,9 @@ pub(crate) fn cpu_stacks(kernel: &Kernel) -> Vec<Stack> {
     let mut stacks = Vec::new();
     for cpu in cpus {
         stacks.extend(irq_stack(kernel, cpu));
-        if let Ok(found) = exception_stacks(kernel, cpu) {
-            stacks.extend(found);
+        match exception_stacks(kernel, cpu) {
+            Ok(found) => stacks.extend(found),
+            Err(_) => stacks.extend(old_exception_stacks(kernel, cpu).unwrap_or_default()),
         }
     }
     stacks.sort_unstable_by_key(|stack| stack.low);
@@ -114,6 +126,34 @@ fn exception_stacks(kernel: &Kernel, cpu: u32) -> Result<Vec<Stack>> {
     Ok(stacks)
 }
 
+/// The exception stacks of kernels before 5.2, which lie one behind the other, each ending where
+/// `orig_ist` says. There was one more, for stack faults, until 3.18 (6f442be2fb22).
+fn old_exception_stacks(kernel: &Kernel, cpu: u32) -> Result<Vec<Stack>> {
+    use StackKind::{Debug, DoubleFault, MachineCheck, Nmi, StackFault};
+    let layout = kernel.layout::<OrigIst>()?;
+    let at = layout.ist.address(kernel.per_cpu("orig_ist", cpu)?)?;
+    let bytes = kernel.read_bytes(at, layout.ist.size()?.min(64))?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let tops: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    let tops: Vec<u64> = tops.into_iter().take_while(|top| *top != 0).collect();
+    let kinds: &[StackKind] = match tops.len() {
+        4 => &[DoubleFault, Nmi, Debug, MachineCheck],
+        5 => &[StackFault, DoubleFault, Nmi, Debug, MachineCheck],
+        _ => return Ok(Vec::new()),
+    };
+    let mut low = tops.first().map_or(0, |top| top.wrapping_sub(EXCEPTION_STACK_SIZE));
+    let mut stacks = Vec::new();
+    for (&kind, &top) in kinds.iter().zip(&tops) {
+        // Each has a place of its own in `cpu_entry_area` from 4.15 to 5.1.
+        if !(1..=MAX_STACK_SIZE).contains(&top.wrapping_sub(low)) {
+            low = top.wrapping_sub(EXCEPTION_STACK_SIZE);
+        }
+        stacks.push(Stack { kind, cpu: Some(cpu), low: VirtAddr(low), high: VirtAddr(top) });
+        low = top;
+    }
+    Ok(stacks)
+}
+
 /// The stack that is the member `member` of the structure at `base`.
 fn stack_in(kind: StackKind, cpu: u32, base: VirtAddr, member: &Field) -> Option<Stack> {
     let low = member.address(base).ok()?;
@@ -124,6 +164,11 @@ fn stack_in(kind: StackKind, cpu: u32, base: VirtAddr, member: &Field) -> Option
 /// `THREAD_SIZE` where nothing says (arch/x86/include/asm/page_64_types.h).
 const THREAD_SIZE: u64 = 16 << 10;
 
+layout! {
+    /// A task's stack, as large as it is: include/linux/sched.h.
+    struct ThreadUnion = "thread_union" {}
+}
+
 /// Bytes of a task's kernel stack: what the linker gave the first task's.
 pub(crate) fn thread_size(kernel: &Kernel) -> u64 {
     // Named after the stack since 6.10, before after the task.
@@ -133,5 +178,9 @@ pub(crate) fn thread_size(kernel: &Kernel) -> u64 {
         let size = kernel.symbol(end).ok()?.0.checked_sub(kernel.symbol(start).ok()?.0)?;
         (size.is_power_of_two() && (PAGE_SIZE..=MAX_STACK_SIZE).contains(&size)).then_some(size)
     };
-    bounds.into_iter().find_map(size).unwrap_or(THREAD_SIZE)
+    let of_type = || {
+        let size = kernel.layout::<ThreadUnion>().ok()?.size_of;
+        (size.is_power_of_two() && (PAGE_SIZE..=MAX_STACK_SIZE).contains(&size)).then_some(size)
+    };
+    bounds.into_iter().find_map(size).or_else(of_type).unwrap_or(THREAD_SIZE)
 }
