@@ -2,9 +2,11 @@
 //! memory, with an answer.
 
 use mortis_dump::{Dump, OpenError, OpenOptions, Source};
-use mortis_dump_synthetic::{Codec, ElfWriter, Flattened, KdumpWriter, Load};
-use mortis_dump_synthetic::{QcowOptions, QemuWriter, libvirt_save, qcow2};
-use mortis_dump_synthetic::{TarKind, TarWriter, Wrapping};
+use mortis_dump_synthetic::{
+    Codec, ElfWriter, Flattened, KdumpWriter, Load, Machine, NumberedMemory, QcowOptions,
+    QemuWriter, SavedCpu, TarKind, TarWriter, VmwareMemory, VmwareWriter, Wrapping, avml,
+    guestdump, libvirt_save, lime, qcow2, virtualbox,
+};
 use mortis_memory::{PhysAddr, PhysicalMemory};
 use std::io;
 use std::path::PathBuf;
@@ -133,6 +135,51 @@ fn synthetic_elf() {
         cut_at_a_thousand_points(&file);
         flip_every_bit(&file, 0..64 + 5 * 56 + 64 + 400);
     }
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+/// A machine with a hole in its memory.
+fn with_machine(write: impl FnOnce(&Machine<'_>) -> Vec<u8>) -> Arc<Vec<u8>> {
+    let memory = NumberedMemory { ranges: vec![0x1000..0x9000, 0x10_0000..0x13_0000] };
+    Arc::new(write(&Machine::of(&memory, (0..2).map(SavedCpu::numbered).collect())))
+}
+
+fn written(
+    write: fn(&Machine<'_>, &mut dyn io::Write) -> io::Result<()>,
+) -> impl FnOnce(&Machine<'_>) -> Vec<u8> {
+    move |machine| {
+        let mut bytes = Vec::new();
+        write(machine, &mut bytes).expect("memory takes all");
+        bytes
+    }
+}
+
+#[test]
+fn synthetic_vmware() {
+    let inside = VmwareWriter::default();
+    let in_blocks = VmwareWriter { in_blocks: true, ..inside };
+    let compressed = VmwareWriter { memory: VmwareMemory::Compressed, ..inside };
+    for writer in [inside, in_blocks, compressed] {
+        let file = with_machine(|machine| writer.bytes(machine));
+        cut_at_a_thousand_points(&file);
+        flip_every_bit(&file, (0..1000).chain((1000..file.len().min(5000)).step_by(3)));
+    }
+    let file = with_machine(|machine| guestdump(machine, 6));
+    cut_at_a_thousand_points(&file);
+    flip_every_bit(&file, 0..600);
+    assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
+}
+
+#[test]
+fn synthetic_images() {
+    let compressed = |machine: &Machine<'_>, out: &mut dyn io::Write| avml(machine, true, out);
+    for file in [with_machine(written(lime)), with_machine(written(compressed))] {
+        cut_at_a_thousand_points(&file);
+        flip_every_bit(&file, (0..200).chain(0x8000..0x8100));
+    }
+    let file = with_machine(written(virtualbox));
+    cut_at_a_thousand_points(&file);
+    flip_every_bit(&file, (0..64 + 3 * 56 + 600).step_by(2));
     assert!(peak_memory().is_none_or(|bytes| bytes <= 256 << 20), "{:?}", peak_memory());
 }
 

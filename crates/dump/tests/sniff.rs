@@ -56,12 +56,33 @@ fn dumps_and_what_they_are_wrapped_in_are_told_by_their_first_bytes() {
 #[test]
 fn what_is_not_read_is_named() {
     let kind = |bytes: &[u8]| sniff_source(&bytes.to_vec());
-    let cases: [(&[u8], Foreign); 5] = [
+    let mut swap = vec![1; 4096];
+    swap[4086..4095].copy_from_slice(b"S1SUSPEND");
+    let mut disk = vec![0; 4096];
+    disk[446..451].copy_from_slice(&[0x80, 0, 2, 0, 0x83]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut vdi = b"<<< Oracle VM VirtualBox Disk Image >>>\n".to_vec();
+    vdi.resize(64, 0);
+    vdi.extend([0x7f, 0x10, 0xda, 0xbe]);
+    let cases: [(&[u8], Foreign); 18] = [
         (b"", Foreign::Empty),
         (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", Foreign::Lkcd),
         (b"[    0.000000] Linux version 6.12\n", Foreign::Text),
         (&[0; 4096], Foreign::Zeroes),
         (b"\xed\xab\xee\xdb\x03\0", Foreign::Rpm),
+        (b"LinuxGuestRecord\0", Foreign::XenSave),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xffXENF\0\0\0\x02", Foreign::XenSave),
+        (b"Xen saved domain, xl format\n \0 \r", Foreign::XlSave),
+        (b"\xed\xeb\x0f\xf0", Foreign::XenCore),
+        (b"\x14\x20\x28\x01\0\0", Foreign::HyperV),
+        (b"\x7fVirtualBox SavedState V2.0\n", Foreign::VirtualBoxState),
+        (b"PAGEDU64", Foreign::WindowsDump),
+        (b"KDMV\x01\0\0\0", Foreign::Vmdk),
+        (b"conectix\0\0\0\x02", Foreign::Vhd),
+        (b"vhdxfile", Foreign::Vhdx),
+        (&vdi, Foreign::Vdi),
+        (&swap, Foreign::Hibernation),
+        (&disk, Foreign::Disk),
     ];
     for (bytes, foreign) in cases {
         assert_eq!(kind(bytes), FileKind::Foreign(foreign));

@@ -65,7 +65,8 @@ impl Kernel {
         // stopped and took off the online mask.
         let noted = if notes.len() == cpus.present.len() { &cpus.present } else { &cpus.online };
         let index = noted.iter().position(|&noted| noted == cpu)?;
-        let note = notes.get(index)?;
+        // A state file may lack a CPU's registers, whose place is kept.
+        let note = notes.get(index).filter(|note| note.registers.rip != 0)?;
         Some((note.registers, RegistersFrom::DumpNoteOrder))
     }
 

@@ -32,7 +32,7 @@ pub use qemu::{QcowOptions, QcowSnapshot, QemuCpu, QemuPage, QemuWriter, libvirt
 pub use random::Random;
 pub use tar::{TarKind, TarWriter};
 pub use terabyte::sparse_terabyte;
-pub use virtualbox::virtualbox_notes;
+pub use virtualbox::{virtualbox, virtualbox_notes};
 pub use vmware::{VmwareMemory, VmwareWriter};
 
 /// The content of page `pfn`: compressible, and different for each.

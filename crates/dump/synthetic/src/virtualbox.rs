@@ -1,7 +1,44 @@
-//! The notes of VirtualBox's cores.
+//! VirtualBox's cores.
 
-use crate::machine::SavedCpu;
+use crate::machine::{Machine, SavedCpu};
 use crate::notes::{note, pad};
+use std::io::{self, Write};
+
+/// Writes the core that `dumpvmcore` of VirtualBox 7.0 writes.
+///
+/// # Errors
+/// What the operating system says.
+pub fn virtualbox(machine: &Machine<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let notes = virtualbox_notes(0x0001_0006, &machine.cpus);
+    let count = machine.ranges.len() + 1;
+    let mut header = b"\x7fELF\x02\x01\0\0\0\0\0\0\0\0\0\0".to_vec();
+    header.extend(4u16.to_le_bytes()); // ET_CORE
+    header.extend(62u16.to_le_bytes()); // EM_X86_64
+    header.extend(1u32.to_le_bytes()); // e_version
+    header.extend(0u64.to_le_bytes()); // e_entry
+    header.extend(64u64.to_le_bytes()); // e_phoff
+    header.extend(0u64.to_le_bytes()); // e_shoff
+    header.extend(0u32.to_le_bytes()); // e_flags
+    for half in [64, 56, count as u16, 64, 0, 0] {
+        header.extend(half.to_le_bytes()); // e_ehsize to e_shstrndx
+    }
+    let mut offset = 64 + 56 * count as u64;
+    let mut segment = |kind: u32, address: u64, len: u64| {
+        header.extend(kind.to_le_bytes());
+        header.extend(0u32.to_le_bytes()); // p_flags
+        for word in [offset, 0, address, len, len, 0] {
+            header.extend(word.to_le_bytes()); // p_offset to p_align
+        }
+        offset += len;
+    };
+    segment(4, 0, notes.len() as u64);
+    for range in &machine.ranges {
+        segment(1, range.start, range.end - range.start);
+    }
+    out.write_all(&header)?;
+    out.write_all(&notes)?;
+    machine.write_all(out)
+}
 
 /// `VBCORE` and a `VBCPU` for each CPU, of format version `version`: `DBGFCOREDESCRIPTOR` and
 /// `DBGFCORECPU` member by member.

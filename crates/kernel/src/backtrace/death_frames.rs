@@ -6,6 +6,10 @@
 //! `crash_nmi_callback()` for good. Both functions are entered once in the life of a kernel, so a
 //! return address into them is no left-over, and the walk that begins there proves itself: by
 //! rules alone it must come past the registers that were saved.
+//!
+//! Where no registers are at hand, in plain memory of a machine that stopped without kexec, the same
+//! holds for `panic()` and `stop_this_cpu()`: nobody returns from them. The walk begins at the call
+//! that they made last, and must come to the stack's proper end.
 
 use super::walker::Walker;
 use mortis_debuginfo::symbols::Symbol;
@@ -14,6 +18,9 @@ use mortis_unwind::{Frame, Options, Stack, StackKind, Start, Stop, Trace, Trust,
 
 /// Where a CPU stays until the capture kernel runs, or leaves for it.
 const LAST_FUNCTIONS: [&str; 2] = ["machine_kexec", "crash_nmi_callback"];
+
+/// Where a CPU ends without kexec; `vpanic()` is most of `panic()` since 6.17.
+const DEAD_ENDS: [&str; 4] = ["vpanic", "panic", "nmi_panic_self_stop", "stop_this_cpu"];
 
 /// Frames from the last function to the registers that were saved.
 const MOST_FRAMES: usize = 256;
@@ -24,8 +31,10 @@ pub(super) fn start(
     cpu: u32,
     registers: Option<&X86_64Registers>,
 ) -> Option<Start> {
+    let dead_ends = DEAD_ENDS.iter().filter(|_| registers.is_none());
     let functions: Vec<Symbol> = LAST_FUNCTIONS
         .iter()
+        .chain(dead_ends)
         .filter_map(|name| walker.kernel.symbols().ok()?.symbol(name))
         .collect();
     stacks(walker, cpu).iter().find_map(|stack| {
