@@ -254,6 +254,22 @@ fn the_old_form_is_refused_by_name() {
 }
 
 #[test]
+fn files_that_were_compressed_find_each_other() {
+    let memory = memory(&HOLED);
+    let machine = Machine::of(&memory, cpus());
+    let folder = Folder::new("vmware-gz");
+    let gzip = |bytes: &[u8]| mortis_dump_synthetic::Wrapping::Gzip.compress(bytes);
+    let guest = folder.write("debug.guest.gz", &gzip(&guestdump(&machine, 5)));
+    let vmem = folder.write("debug.vmem.gz", &gzip(&vmem(&machine)));
+    for paths in [vec![guest.clone()], vec![vmem.clone()], vec![vmem, guest]] {
+        let dump = Dump::open_files(&paths, &OpenOptions::default()).expect("it opens");
+        assert_eq!(dump.format(), Format::VmwareGuest { version: 5 });
+        assert_machine(&dump, &HOLED);
+        assert_cpus(&dump);
+    }
+}
+
+#[test]
 fn guest_dumps_of_all_versions() {
     let two_holes = [0..MIB, 3 * MIB..5 * MIB, 0x1_0000_0000..0x1_0000_0000 + MIB];
     let one_hole = [0..3 * MIB, 4 * MIB..5 * MIB];

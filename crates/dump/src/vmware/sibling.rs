@@ -1,17 +1,19 @@
 //! Finding the file that belongs to another: a machine's memory beside its state.
 
 use super::{guest, tags};
+use crate::container;
 use crate::contents::Contents;
 use crate::open::{OpenError, Opening};
-use crate::sniff::{DumpKind, FileKind, sniff_at};
+use crate::sniff::{DumpKind, FileKind, sniff_at, sniff_source};
 use crate::source::{FileSource, Source};
 use std::ffi::OsStr;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MEMORY: &str = "vmem";
 const STATES: [&str; 3] = ["vmss", "vmsn", "guest"];
+/// What compressors add to a name; ESXi compresses guest dumps by gzip.
+const PACKED: [&str; 5] = ["gz", "xz", "zst", "bz2", "lz4"];
 /// Files of a folder that are looked at for a memory of another name.
 const MAX_NEIGHBOURS: usize = 4096;
 
@@ -26,15 +28,56 @@ pub(crate) fn is_guest_name(path: &Path) -> bool {
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let path = unpacked_name(path);
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
+/// The name of what is in a file that may be compressed.
+fn unpacked_name(path: &Path) -> PathBuf {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    match PACKED.contains(&extension) {
+        true => path.with_extension(""),
+        false => path.to_owned(),
+    }
+}
+
+/// The file of that name with another extension, as it is or compressed.
+fn beside(path: &Path, extension: &str) -> Option<PathBuf> {
+    let plain = unpacked_name(path).with_extension(extension);
+    let packed = PACKED.iter().map(|packed| {
+        let mut name = plain.clone().into_os_string();
+        name.push(".");
+        name.push(packed);
+        PathBuf::from(name)
+    });
+    std::iter::once(plain.clone()).chain(packed).find(|path| path.exists())
+}
+
+/// A file out of what it is compressed by.
+fn open_file(path: &Path, opening: &Opening<'_>) -> Result<Arc<dyn Source>, OpenError> {
+    let source =
+        FileSource::open(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let source: Arc<dyn Source> = Arc::new(source);
+    if unpacked_name(path) == path {
+        return Ok(source);
+    }
+    match sniff_source(&*source) {
+        FileKind::Container(kind) => container::open(kind, source, opening),
+        _ => Ok(source),
+    }
+}
+
 /// Whether two files are a state and its memory, in that order.
 pub(crate) fn is_pair(state: &Path, memory: &Path) -> bool {
-    let kind = |path: &Path| FileSource::open(path).map(|source| sniff_at(path, &source));
-    matches!(kind(state), Ok(FileKind::Dump(DumpKind::Vmware | DumpKind::VmwareGuest)))
-        && is_memory_name(memory)
+    let kind = FileSource::open(state).map(|source| sniff_at(state, &source));
+    let is_state = match kind {
+        Ok(FileKind::Dump(DumpKind::Vmware | DumpKind::VmwareGuest)) => true,
+        // What is in it will be seen when it is open.
+        Ok(FileKind::Container(_)) => has_extension(state, &STATES),
+        _ => false,
+    };
+    is_state && is_memory_name(memory)
 }
 
 /// The memory that belongs to the state being opened, whose regions need `wanted` bytes.
@@ -42,17 +85,16 @@ pub(super) fn memory_of(
     opening: &Opening<'_>,
     wanted: Option<u64>,
 ) -> Result<(PathBuf, Arc<dyn Source>), OpenError> {
-    let same_name = opening.path.with_extension(MEMORY);
+    let same_name = unpacked_name(opening.path).with_extension(MEMORY);
     let path = match opening.beside {
         Some(given) => given.to_owned(),
         None if !opening.on_disk => return Err(missing(opening, &same_name)),
-        None if same_name.exists() => same_name,
-        None => neighbour(opening.path, wanted).ok_or_else(|| missing(opening, &same_name))?,
+        None => beside(opening.path, MEMORY)
+            .or_else(|| neighbour(opening.path, wanted))
+            .ok_or_else(|| missing(opening, &same_name))?,
     };
-    match FileSource::open(&path) {
-        Ok(source) => Ok((path, Arc::new(source))),
-        Err(source) => Err(OpenError::Io { path, source }),
-    }
+    let source = open_file(&path, opening)?;
+    Ok((path, source))
 }
 
 fn missing(opening: &Opening<'_>, looked_for: &Path) -> OpenError {
@@ -96,12 +138,8 @@ fn neighbour(state: &Path, wanted: Option<u64>) -> Option<PathBuf> {
 /// Opens a `.vmem` by the state that is beside it.
 pub(crate) fn open_memory(opening: &Opening<'_>) -> Result<Contents, OpenError> {
     for extension in STATES.into_iter().filter(|_| opening.on_disk) {
-        let path = opening.path.with_extension(extension);
-        let source: Arc<dyn Source> = match FileSource::open(&path) {
-            Ok(source) => Arc::new(source),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(OpenError::Io { path, source }),
-        };
+        let Some(path) = beside(opening.path, extension) else { continue };
+        let source = open_file(&path, opening)?;
         let state = Opening::of_file(&path, opening.options, Some(opening.path));
         let mut contents = match extension {
             "guest" if guest::is_guest(&*source) => guest::open(source, &state)?,
@@ -115,7 +153,7 @@ pub(crate) fn open_memory(opening: &Opening<'_>) -> Result<Contents, OpenError> 
         contents.beside = vec![path];
         return Ok(contents);
     }
-    let stem = opening.path.with_extension("");
+    let stem = unpacked_name(opening.path).with_extension("");
     let stem = std::path::absolute(&stem).unwrap_or(stem);
     Err(OpenError::Wanting {
         path: opening.path.to_owned(),
