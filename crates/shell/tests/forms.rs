@@ -188,11 +188,11 @@ fn memory_alone_has_the_frames_of_cpus_that_will_not_return() {
     let input = Input { layout, ..Input::default() };
     let session = open_input(&input, KernelOptions::default(), Settings::default());
     let without = text(&mut session.expect("it opens"), "bt -a");
-    for function in ["panic", "__sysvec_reboot"] {
-        let frames = frames_behind(&with_registers, function);
-        assert!(frames.len() > 2, "{with_registers}");
-        assert_eq!(frames_behind(&without, function), frames, "{without}");
-    }
+    let frames = frames_behind(&with_registers, "__sysvec_reboot");
+    assert!(frames.len() > 2, "{with_registers}");
+    assert_eq!(frames_behind(&without, "__sysvec_reboot"), frames, "{without}");
+    // 6.12's panic() aligns its stack: where its frame is, only rbp says, and nobody saved that.
+    assert!(without.contains("no registers of CPU 0 in the dump"), "{without}");
 }
 
 #[test]

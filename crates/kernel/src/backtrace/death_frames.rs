@@ -9,7 +9,8 @@
 //!
 //! Where no registers are at hand, in plain memory of a machine that stopped without kexec, the same
 //! holds for `panic()` and `stop_this_cpu()`: nobody returns from them. The walk begins at the call
-//! that they made last, and must come to the stack's proper end.
+//! that they made last, and must come to the stack's proper end. It does not where the function
+//! aligns its stack, as `panic()` does in 6.12: only rbp says where its frame is.
 
 use super::walker::Walker;
 use mortis_debuginfo::symbols::Symbol;
