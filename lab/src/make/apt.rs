@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::process::{command, output, pipe, run};
+use super::process::{command, output, pipe, pipe_to, run};
 use super::progress;
 use crate::store::Store;
 
@@ -150,11 +150,14 @@ pub fn unpack(packages: &[PathBuf], dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the members that match the patterns (as tar's wildcards).
+/// Unpacks the members that match the patterns (as tar's wildcards). There may be none of some.
 pub fn unpack_members(package: &Path, dir: &Path, patterns: &[String]) -> Result<()> {
-    pipe(
+    // tar's code when a pattern matched nothing.
+    const NOT_FOUND: i32 = 2;
+    pipe_to(
         command("dpkg-deb").arg("--fsys-tarfile").arg(package),
         command("tar").arg("-x").arg("-C").arg(dir).arg("--wildcards").args(patterns),
+        &[0, NOT_FOUND],
     )
 }
 

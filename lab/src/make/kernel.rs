@@ -1,6 +1,7 @@
 //! A kernel's files, from its packages.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::thread;
 
@@ -104,15 +105,13 @@ fn debug_files(
     // Which of two places is the file and which the link differs between packages.
     let mut patterns = vec!["./usr/lib/debug/*/vmlinux*".to_owned()];
     patterns.extend(modules_wanted(kernel).map(|module| format!("./usr/lib/debug/*/{module}.ko")));
-    // Modules that this kernel does not have are not found: tar's complaint means nothing then.
-    let unpacked = apt::unpack_members(package, work, &patterns);
+    apt::unpack_members(package, work, &patterns)?;
     let debug = work.join("usr/lib/debug");
     let inside = debug.join("lib/modules").join(release);
     let places = [debug.join("boot").join(format!("vmlinux-{release}")), inside.join("vmlinux")];
     let vmlinux = places.iter().find(|path| path.symlink_metadata().is_ok_and(|m| m.is_file()));
-    let Some(vmlinux) = vmlinux else {
-        return unpacked.and(Err(anyhow::anyhow!("no vmlinux in {}", package.display())));
-    };
+    let vmlinux = vmlinux.with_context(|| format!("no vmlinux in {}", package.display()))?;
+    whole(vmlinux)?;
     fs::rename(vmlinux, product.join("vmlinux"))?;
     for module in modules_wanted(kernel) {
         let name = format!("{module}.ko");
@@ -121,6 +120,18 @@ fn debug_files(
         }
     }
     run(command("rm").arg("-rf").arg(work).arg(package))
+}
+
+/// Whether the ELF file is as long as it says: its section headers come last.
+fn whole(path: &Path) -> Result<()> {
+    let mut header = [0; 64];
+    let mut file = fs::File::open(path)?;
+    file.read_exact(&mut header)?;
+    let mut offset = [0; 8];
+    offset.copy_from_slice(&header[0x28..0x30]);
+    let (have, start) = (file.metadata()?.len(), u64::from_le_bytes(offset));
+    anyhow::ensure!(have > start, "{} has {have} bytes and lacks the rest", path.display());
+    Ok(())
 }
 
 /// The modules that some guest loads.

@@ -58,7 +58,7 @@ fn domain(store: &Store, kernel: &Kernel, case: &Case, outside: &Outside, run: &
          <on_crash>preserve</on_crash><devices>\
          <disk type='file' device='disk'><driver name='qemu' type='raw' cache='unsafe'/>\
          <source file='{}'/><target dev='vda' bus='virtio'/></disk>\
-         <serial type='file'><source path='{}'/></serial>\
+         <serial type='file'><source path='{}' append='on'/></serial>\
          <serial type='pipe'><source path='{}'/></serial>\
          <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>\n",
         case.memory,

@@ -26,6 +26,11 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// `from | to`, both without a word unless they fail.
 pub fn pipe(from: &mut Command, to: &mut Command) -> Result<()> {
+    pipe_to(from, to, &[0])
+}
+
+/// `from | to`, of which the second may end with one of these codes.
+pub fn pipe_to(from: &mut Command, to: &mut Command, codes: &[i32]) -> Result<()> {
     let shown = format!("{} | {}", show(from), show(to));
     let mut first = from
         .stdin(Stdio::null())
@@ -35,7 +40,7 @@ pub fn pipe(from: &mut Command, to: &mut Command) -> Result<()> {
     let stdout = first.stdout.take().context("no pipe")?;
     let status = to.stdin(stdout).status().with_context(|| format!("cannot run {shown}"))?;
     let first = first.wait()?;
-    if !status.success() || !first.success() {
+    if !first.success() || !status.code().is_some_and(|code| codes.contains(&code)) {
         bail!("{shown}: {first}, {status}");
     }
     Ok(())
