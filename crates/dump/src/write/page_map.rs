@@ -212,8 +212,8 @@ fn read_chunk(
         let state = match probe(start) {
             // The page may begin or end within a range, or the file end within the page.
             PageState::Present => match probe(start + page_size - 1) {
-                PageState::Lost => PageState::Lost,
-                _ => PageState::Present,
+                state @ (PageState::Lost | PageState::Excluded) => state,
+                PageState::Present | PageState::Absent => PageState::Present,
             },
             PageState::Absent => probe_pieces(ranges, start, page_size, probe),
             state => state,
