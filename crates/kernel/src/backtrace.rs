@@ -323,6 +323,10 @@ impl Kernel {
     fn symbol_of_frame(&self, frame: &Frame) -> Option<(Symbol, u64)> {
         let lookup = frame.lookup_ip();
         let symbol = match self.symbol_at(lookup) {
+            // Where threads of kernels before 3.3 begin; crash names the function that made them.
+            Some((symbol, _)) if &*symbol.name == "child_rip" => {
+                Symbol { name: "kernel_thread".into(), ..symbol }
+            }
             Some((symbol, _)) => symbol,
             None => self.generated_symbol_at(lookup)?.clone(),
         };

@@ -85,7 +85,9 @@ impl Kernel {
         let vmcoreinfo = self.vmcoreinfo();
         if vmcoreinfo.symbol("prb").is_some() {
             ringbuffer::walk(self, visit)
-        } else if vmcoreinfo.size("printk_log").or(vmcoreinfo.size("log")).is_some() {
+        } else if vmcoreinfo.size("printk_log").or(vmcoreinfo.size("log")).is_some()
+            || self.symbol("log_first_idx").is_ok()
+        {
             records::walk(self, visit)
         } else {
             plain::walk(self, visit)

@@ -128,6 +128,9 @@ impl Kernel {
     /// # Errors
     /// When the timekeeper is out of reach.
     pub fn clocks(&self) -> Result<Clocks> {
+        if let Ok(xtime) = self.symbol("xtime") {
+            return self.clocks_apart(xtime);
+        }
         let at = self.timekeeper()?;
         let layout = self.layout::<Timekeeper>()?;
         let shift = layout.shift.u64(self, at)?.min(63);
@@ -137,6 +140,22 @@ impl Kernel {
             + i128::from(layout.wall_to_monotonic_sec.i64(self, at)?) * NANOSECONDS
             + i128::from(layout.wall_to_monotonic_nsec.i64(self, at)?);
         let suspended = i128::from(layout.offs_boot.i64(self, at)?);
+        Ok(Clocks { wall, monotonic, uptime: monotonic + suspended })
+    }
+
+    /// The clocks of a kernel before 3.6 (4e250fdde9be), each a `struct timespec` of its own.
+    fn clocks_apart(&self, xtime: VirtAddr) -> Result<Clocks> {
+        let timespec = |at: VirtAddr| -> Result<i128> {
+            let seconds = i128::from(self.read_u64(at)?.cast_signed());
+            let rest = i128::from(self.read_u64(at.offset(8))?.cast_signed());
+            Ok(seconds * NANOSECONDS + rest)
+        };
+        let wall = timespec(xtime)?;
+        let monotonic = wall + timespec(self.symbol("wall_to_monotonic")?)?;
+        let suspended = match self.symbol("total_sleep_time") {
+            Ok(at) => timespec(at)?,
+            Err(_) => 0,
+        };
         Ok(Clocks { wall, monotonic, uptime: monotonic + suspended })
     }
 

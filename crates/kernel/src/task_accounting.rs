@@ -19,6 +19,9 @@ layout! {
         rss_stat: "rss_stat",
         /// Before that a struct with an array of plain counters.
         rss_stat_count: "rss_stat.count",
+        /// And before 2.6.34 (d559db086ff5) two counters.
+        file_rss: "_file_rss",
+        anon_rss: "_anon_rss",
         arg_start: "arg_start",
         arg_end: "arg_end",
         env_start: "env_start",
@@ -106,6 +109,10 @@ impl<'k> MemoryAccounts<'k> {
         let total_vm = self.mm.total_vm.u64(self.kernel, mm)?;
         let rss = if self.mm.rss_stat_count.exists() {
             self.plain_counters(mm)?.saturating_add(self.split_counters(tgid))
+        } else if self.mm.file_rss.exists() {
+            let count =
+                |field: &Field| field.i64(self.kernel, mm).map(|n| n.max(0).cast_unsigned());
+            count(&self.mm.file_rss)?.saturating_add(count(&self.mm.anon_rss)?)
         } else {
             self.percpu_counters(mm)?
         };
