@@ -189,7 +189,7 @@ impl Place {
                 Ok(_) if target != Target::Kdump => return Ok(Place::Special(out.clone())),
                 Ok(_) => None,
                 Err(_) => {
-                    return Ok(Self::file(out, conversion.force)?);
+                    return Self::file(out, conversion.force);
                 }
             }
         };
