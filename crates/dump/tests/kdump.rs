@@ -383,3 +383,15 @@ fn headers_that_make_no_sense_are_named() {
     let kind = Dump::from_source(Arc::new(b"KDUMP".to_vec()), "x", OpenOptions::default());
     assert!(matches!(kind, Err(OpenError::NotADump { .. })));
 }
+
+/// QEMU 10 does not say which machine it is.
+#[test]
+fn qemus_notes_say_which_machine_it_is() {
+    let notes = mortis_dump_synthetic::qemu_cpu([7; 18], [1; 5], 0);
+    let mut writer = KdumpWriter { notes, ..KdumpWriter::small(Codec::Zlib) };
+    writer.utsname[4] = "Unknown";
+    let dump = Dump::from_source(Arc::new(writer.write()), "synthetic", OpenOptions::default())
+        .expect("it opens");
+    assert_eq!(*dump.machine(), Machine::X86_64);
+    assert_eq!(dump.cpu_states()[0].registers.rip, 7);
+}

@@ -57,7 +57,11 @@ fn contents_of(mut header: Header, memory: Arc<dyn DumpMemory>, split_files: usi
         .map(Vmcoreinfo::parse);
     let (version, compression) = (header.version, header.compression);
     let format = Format::Kdump { version, compression, split_files };
-    let machine = Machine::from_utsname(&header.utsname.machine);
+    let machine = match Machine::from_utsname(&header.utsname.machine) {
+        // QEMU 10 writes "Unknown" for x86_64. The form of its notes is x86's alone.
+        Machine::Other(_) if !notes::qemu_cpus(Notes::new(&notes)).is_empty() => Machine::X86_64,
+        machine => machine,
+    };
     let contents = Contents {
         vmcoreinfo,
         incomplete: header.incomplete,
