@@ -26,6 +26,10 @@ layout! {
         /// The rest of `xtime_sec` in nanoseconds, shifted left.
         xtime_nsec: "tkr_mono.xtime_nsec",
         shift: "tkr_mono.shift",
+        /// Before 3.6 (4e250fdde9be) three `struct timespec`; before 3.4 variables of their own.
+        xtime: "xtime",
+        wall_to_monotonic: "wall_to_monotonic",
+        total_sleep_time: "total_sleep_time",
     }
 }
 
@@ -129,10 +133,18 @@ impl Kernel {
     /// When the timekeeper is out of reach.
     pub fn clocks(&self) -> Result<Clocks> {
         if let Ok(xtime) = self.symbol("xtime") {
-            return self.clocks_apart(xtime);
+            let wall_to_monotonic = self.symbol("wall_to_monotonic")?;
+            return self.clocks_of(xtime, wall_to_monotonic, self.symbol("total_sleep_time").ok());
         }
         let at = self.timekeeper()?;
         let layout = self.layout::<Timekeeper>()?;
+        if layout.xtime.exists() {
+            return self.clocks_of(
+                layout.xtime.address(at)?,
+                layout.wall_to_monotonic.address(at)?,
+                layout.total_sleep_time.address(at).ok(),
+            );
+        }
         let shift = layout.shift.u64(self, at)?.min(63);
         let rest = layout.xtime_nsec.u64(self, at)? >> shift;
         let wall = i128::from(layout.xtime_sec.u64(self, at)?) * NANOSECONDS + i128::from(rest);
@@ -143,19 +155,21 @@ impl Kernel {
         Ok(Clocks { wall, monotonic, uptime: monotonic + suspended })
     }
 
-    /// The clocks of a kernel before 3.6 (4e250fdde9be), each a `struct timespec` of its own.
-    fn clocks_apart(&self, xtime: VirtAddr) -> Result<Clocks> {
+    /// The clocks of a kernel before 3.6, each a `struct timespec`.
+    fn clocks_of(
+        &self,
+        xtime: VirtAddr,
+        wall_to_monotonic: VirtAddr,
+        total_sleep_time: Option<VirtAddr>,
+    ) -> Result<Clocks> {
         let timespec = |at: VirtAddr| -> Result<i128> {
             let seconds = i128::from(self.read_u64(at)?.cast_signed());
             let rest = i128::from(self.read_u64(at.offset(8))?.cast_signed());
             Ok(seconds * NANOSECONDS + rest)
         };
         let wall = timespec(xtime)?;
-        let monotonic = wall + timespec(self.symbol("wall_to_monotonic")?)?;
-        let suspended = match self.symbol("total_sleep_time") {
-            Ok(at) => timespec(at)?,
-            Err(_) => 0,
-        };
+        let monotonic = wall + timespec(wall_to_monotonic)?;
+        let suspended = total_sleep_time.map_or(Ok(0), timespec)?;
         Ok(Clocks { wall, monotonic, uptime: monotonic + suspended })
     }
 

@@ -54,7 +54,8 @@ layout! {
     /// A slab's description: mm/slab.c.
     pub struct ListedSlab = "slab" | "page" {
         list: "list" | "slab_list" | "lru",
-        inuse: "inuse" | "active",
+        /// `inuse` of a `struct slab`; a `struct page` has a member of that name, too, but SLUB's.
+        inuse: "active" | "inuse",
     }
 }
 
