@@ -111,9 +111,9 @@ fn what_cannot_be_opened_says_what_where_and_what_to_do() {
     mortis(&["--frobnicate"]).fails(2, &["--frobnicate", "--help"]);
     mortis(&["-s", SAMPLE, "-c"]).fails(2, &["-c"]);
     let empty = file("empty", b"");
-    mortis(&[&empty]).fails(2, &[&empty, "empty file", "give a vmcore"]);
+    mortis(&[&empty]).fails(2, &[&empty, "empty file", "give a dump"]);
     let text = file("text", b"Feb 30 12:00:00 host kernel: nothing to see\n");
-    mortis(&[&text]).fails(2, &[&text, "text file", "give a vmcore"]);
+    mortis(&[&text]).fails(2, &[&text, "text file", "give a dump"]);
     let sample = std::fs::read(SAMPLE).expect("the sample is in the repository");
     for len in [300, 5000] {
         let cut = file(&format!("cut-at-{len}"), &sample[..len]);
