@@ -37,7 +37,10 @@ pub fn fuzz(data: &[u8]) {
         let of = |range: &mortis_memory::PhysicalRange| (range.end.0 - range.start.0) / size + 2;
         dump.ranges().iter().map(of).fold(0, u64::saturating_add)
     };
-    if pages(&dump) > MAX_PAGES || dump.max_mapnr().is_some_and(|end| end > 1 << 22) {
+    // Bitmaps are for every page up to the last.
+    let end = dump.ranges().last().map_or(0, |range| range.end.0 / dump.page_size());
+    let end = end.max(dump.max_mapnr().unwrap_or(0));
+    if pages(&dump) > MAX_PAGES || end > 1 << 22 {
         return;
     }
     let codecs =

@@ -55,6 +55,10 @@ impl Layout {
     }
 }
 
+/// Of 128 TiB in pages of 4 KiB, beyond any machine. Bitmaps are written for every page up to the
+/// last: a header that speaks of one at the end of the address space would ask for a terabyte.
+const MAX_MAPNR: u64 = 32 << 30;
+
 /// Writes `dump` and says how long the file is and which pages could not be read.
 pub(super) fn write(
     dump: &Dump,
@@ -66,6 +70,9 @@ pub(super) fn write(
 ) -> Result<(u64, Vec<u64>), WriteError> {
     let block = map.page_size;
     let max_mapnr = dump.max_mapnr().unwrap_or(0).max(map.end());
+    if max_mapnr > MAX_MAPNR {
+        return Err(WriteError::TooMuchMemory);
+    }
     let layout = Layout {
         block,
         sub_header_blocks: (SUB_HEADER_SIZE + notes.bytes.len() + erase_info(dump).len())
