@@ -1,6 +1,6 @@
 //! The slab allocator: its caches, and how many of their objects are in use.
 //!
-//! SLAB, the other allocator of kernels before 6.8, is in [`lists`]. SLUB (mm/slub.c), the only allocator since 6.8, keeps for each cache and node a list of the
+//! SLAB, the other allocator of kernels before 6.8, is in `lists`. SLUB (mm/slub.c), the only allocator since 6.8, keeps for each cache and node a list of the
 //! slabs that have free objects, and two counters of all slabs and objects. A slab's `inuse`
 //! counts the objects that left it: those in use, and those that CPUs hold ready. So there are
 //! two answers to how many objects are free: what the slabs on the nodes' lists say, which is
