@@ -98,7 +98,7 @@ kinds! {
     /// AVML.
     Avml = "an AVML memory image",
     /// Fujitsu's stand-alone dump.
-    Sadump = "a sadump stand-alone dump",
+    Sadump = "a sadump stand-alone dump, not supported yet",
 }
 
 kinds! {

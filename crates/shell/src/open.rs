@@ -105,6 +105,7 @@ fn sort(
     let mut vmlinux: Option<PathBuf> = None;
     for file in files {
         refuse_pipe(file)?;
+        refuse_live(file)?;
         let kind = sniff(file).map_err(|error| unreadable(file, &error))?;
         match kind {
             FileKind::ElfExecutable => {
@@ -156,6 +157,17 @@ fn refuse_pipe(file: &Path) -> Result<(), OpenFailure> {
         }
     }
     Ok(())
+}
+
+/// Its layout is that of a dump, but its memory moves under the reader.
+fn refuse_live(file: &Path) -> Result<(), OpenFailure> {
+    match std::fs::canonicalize(file) {
+        Ok(path) if path == Path::new("/proc/kcore") => Err(OpenFailure::with(
+            format!("{}: this is the memory of the running system", file.display()),
+            "a live system is not supported yet: give a dump",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> OpenFailure {
