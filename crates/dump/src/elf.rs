@@ -21,13 +21,13 @@ pub(crate) const ET_CORE: u16 = 4;
 
 const PROGRAM_HEADER_SIZE: u64 = 56;
 const PT_NULL: u32 = 0;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
+pub(crate) const PT_LOAD: u32 = 1;
+pub(crate) const PT_NOTE: u32 = 4;
 /// `e_phnum` when there are too many to fit: the number is in section header 0's `sh_info`.
 const PN_XNUM: u16 = 0xffff;
 const SECTION_INFO: u64 = 44;
 /// makedumpfile sets this in `e_flags` when it ran out of space (`DUMP_ELF_INCOMPLETE`).
-const INCOMPLETE: u32 = 1;
+pub(crate) const INCOMPLETE: u32 = 1;
 /// `p_paddr` of segments that are no physical memory, and `p_offset` of those that QEMU could not
 /// find in RAM.
 const NOWHERE: u64 = u64::MAX;

@@ -19,7 +19,7 @@ const LINES: usize = CachedSource::BLOCK as usize / LINE;
 const PASS_BYTES: u64 = 1 << 18;
 /// The most of a bitmap that is looked at: 128 TiB of memory in pages of 4 KiB, beyond any
 /// machine, so that a hostile header over a sparse file cannot keep the pass busy for hours.
-const MAX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
 /// Machines have a few dozen stretches of memory; noise in a bitmap could be billions.
 const MAX_RUNS: usize = 1 << 16;

@@ -21,8 +21,8 @@ const MAX_NOTES: u64 = 16 << 20;
 const STATUS_ZLIB: u32 = 0x1;
 const STATUS_LZO: u32 = 0x2;
 const STATUS_SNAPPY: u32 = 0x4;
-const STATUS_INCOMPLETE: u32 = 0x8;
-const STATUS_EXCLUDED_VMEMMAP: u32 = 0x10;
+pub(crate) const STATUS_INCOMPLETE: u32 = 0x8;
+pub(crate) const STATUS_EXCLUDED_VMEMMAP: u32 = 0x10;
 const STATUS_ZSTD: u32 = 0x20;
 
 /// Why a kdump header cannot be used.

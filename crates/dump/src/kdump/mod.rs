@@ -10,8 +10,9 @@ mod memory;
 mod scan;
 pub(crate) mod set;
 
+pub(crate) use bitmap::MAX_BYTES as MAX_BITMAP_BYTES;
 pub use header::HeaderError;
-pub(crate) use header::SIGNATURE;
+pub(crate) use header::{SIGNATURE, STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
 
 use crate::contents::{Contents, DumpMemory, KdumpFacts};
 use crate::format::{Format, Machine};

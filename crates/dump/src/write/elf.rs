@@ -12,18 +12,14 @@ use super::pipeline::{Pages, each_run};
 use super::sink::Output;
 use super::{Step, WriteError};
 use crate::dump::Dump;
+use crate::elf::{ET_CORE, INCOMPLETE, PT_LOAD, PT_NOTE};
 use crate::format::Machine;
 
 const ELF_HEADER: u64 = 64;
 const PROGRAM_HEADER: u64 = 56;
 const SECTION_HEADER: u64 = 64;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
-const ET_CORE: u16 = 4;
 /// `e_phnum` when there are too many to fit: the number is in section header 0's `sh_info`.
 const PN_XNUM: u64 = 0xffff;
-/// makedumpfile's mark of a dump that it could not finish (`DUMP_ELF_INCOMPLETE`).
-const INCOMPLETE: u32 = 1;
 const ALIGNMENT: u64 = 4096;
 /// `p_align` of segments, as /proc/vmcore has it. crash takes anything else for a netdump, in which it
 /// does not look for KASLR's offset (netdump.c: `is_netdump`).

@@ -15,13 +15,12 @@ use super::{PageCodec, Step, WriteError};
 use crate::codec::Codec;
 use crate::dump::Dump;
 use crate::format::Utsname;
+use crate::kdump::{MAX_BITMAP_BYTES, STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 const VERSION: u32 = 6;
 const SUB_HEADER_SIZE: usize = 104;
 const DESCRIPTOR_SIZE: u64 = 24;
-const STATUS_INCOMPLETE: u32 = 0x8;
-const STATUS_EXCLUDED_VMEMMAP: u32 = 0x10;
 /// Bitmaps and descriptors are written in pieces of this many bytes.
 const PIECE: usize = 1 << 16;
 
@@ -55,9 +54,9 @@ impl Layout {
     }
 }
 
-/// Of 128 TiB in pages of 4 KiB, beyond any machine. Bitmaps are written for every page up to the
-/// last: a header that speaks of one at the end of the address space would ask for a terabyte.
-const MAX_MAPNR: u64 = 32 << 30;
+/// Bitmaps are written for every page up to the last, and no reader looks farther: a header that
+/// speaks of one at the end of the address space would ask for a terabyte.
+const MAX_MAPNR: u64 = MAX_BITMAP_BYTES * 8;
 
 /// Writes `dump` and says how long the file is and which pages could not be read.
 pub(super) fn write(
